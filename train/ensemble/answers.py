@@ -46,19 +46,38 @@ class Answers:
         for i, votes in enumerate(self.votes):
             for v, voter in enumerate(self.voters):
                 if voter in votes:
-                    found[i, v] = features([votes[voter]], logs=False)
+                    found[i, v] = features(votes[voter], logs=False)
         return found
+
+    @cached_property
+    def rated(self) -> frozenset[str]:
+        """Voters that gave attributes with each answer."""
+        return frozenset(
+            voter
+            for voter in self.voters
+            if (given := [b for votes in self.votes if (b := votes.get(voter))])
+            and all(ballot.attributes for ballot in given)
+        )
 
     def of(self, voters: Sequence[str]) -> Indices:
         """Return the rows of clips that all of `voters` answered."""
         columns = [self.voters.index(voter) for voter in voters]
         return np.flatnonzero(~np.isnan(self.shares[:, columns, 0]).any(axis=1))
 
-    def inputs(self, rows: Indices, voters: Sequence[str], logs: bool = True) -> Numbers:
-        """Return the inputs [len(rows), V * C] of a model of these voters, as `features` does."""
-        columns = [self.voters.index(voter) for voter in voters]
-        shares = self.shares[rows][:, columns].reshape(len(rows), -1)
-        return np.log(np.maximum(shares, FLOOR)) if logs else shares
+    def inputs(self, rows: Indices, voters: Sequence[str], rated: bool = False) -> Numbers:
+        """Return the inputs [len(rows), I] of a model of these voters: log-probabilities.
+
+        With `rated` they are probabilities, and the attributes of the voters that give some.
+        """
+        if not rated:
+            columns = [self.voters.index(voter) for voter in voters]
+            return np.log(np.maximum(self.shares[rows][:, columns].reshape(len(rows), -1), FLOOR))
+        return np.array(
+            [
+                np.concatenate([features(self.votes[i][v], False, v in self.rated) for v in voters])
+                for i in rows
+            ]
+        )
 
     def temperatures(self, rows: Indices, weights: FloatArray) -> dict[str, float]:
         """Return the temperature of each voter's probabilities; 1 if it gives none."""

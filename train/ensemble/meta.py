@@ -1,8 +1,8 @@
 """Fits meta-classifiers over the answers of all members, as two systems of the challenge have.
 
-    mlp      linear, or one hidden layer, over probabilities, with mixup; a soup of several runs
-             (MEDUSA). The soup is uniform: the mean of the weights of runs that begin with the same
-             weights and see other mixtures in another order.
+    mlp      linear, or one hidden layer, over probabilities and attributes, with mixup (MEDUSA). A
+             soup of several runs is uniform: the mean of the weights of runs that begin with the
+             same weights and see other mixtures in another order.
     forest   random forests, one per fold of a class-balanced subset, on log-probabilities; the
              mean of their probabilities (UNICAMP)
 
@@ -79,7 +79,7 @@ class Networks:
             runs.append(layers_of(network))
         names = tuple(LABELS[c] for c in self._labels)
         mixed = soup_of(runs, self._plan.temperature)
-        return Fitted(names, {self._voters: mixed}, logs=False)
+        return Fitted(names, {self._voters: mixed}, False, self._answers.rated)
 
     def _tried(
         self, hidden: tuple[int, ...], folds: Sequence[tuple[Indices, Indices]]
@@ -92,7 +92,7 @@ class Networks:
             rows, here = np.intersect1d(learnt, answered), np.isin(answered, left)
             if not len(rows) or not here.any():
                 continue
-            inputs = self._answers.inputs(answered[here], self._voters, logs=False)
+            inputs = self._answers.inputs(answered[here], self._voters, rated=True)
             for epoch, network in enumerate(self._epochs(rows, hidden, MOST_EPOCHS, 0)):
                 logs[epoch, here] = np.log(np.maximum(layers_of(network)(inputs), 1e-6))
         weights = self._weights[answered]
@@ -110,7 +110,7 @@ class Networks:
             hidden, batch_size=min(BATCH, 2 * len(rows)), learning_rate_init=RATE, shuffle=False,
             random_state=self._seed,
         )  # fmt: skip
-        inputs = self._answers.inputs(rows, self._voters, logs=False)
+        inputs = self._answers.inputs(rows, self._voters, rated=True)
         truth, weights = self._answers.truth[rows], self._weights[rows]
         rng = np.random.default_rng((self._seed, run))
         for _ in range(epochs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,22 +136,30 @@ def test_what_scikit_learn_fitted_gives_its_probabilities_from_the_file_too(
     rng = np.random.default_rng(labels)
     truth = np.arange(240) % labels
     shares = softmax(rng.normal(size=(240, 3, 8)) + 2 * np.eye(8)[truth][:, None], axis=-1)
-    votes = [{v: ballot(s) for v, s in zip("ABC", of, strict=True)} for of in shares]
+    rated = dict.fromkeys("ABC") | {"B": (1.0, 3.0, 7.0)}
+    votes = [
+        {v: replace(ballot(s), attributes=rated[v]) for v, s in zip("ABC", of, strict=True)}
+        for of in shares
+    ]
     rows = np.arange(240)
     answers = Answers(tuple(votes), truth, ("x",) * 240, ("A", "B", "C"))
-    inputs, logs = answers.inputs(rows, "ABC", logs=False), answers.inputs(rows, "ABC")
+    inputs, logs = answers.inputs(rows, "ABC", rated=True), answers.inputs(rows, "ABC")
     network = MLPClassifier((5,), tol=1.0, random_state=0).fit(inputs, truth)
     forests = [RandomForestClassifier(9, random_state=s).fit(logs, truth) for s in (1, 2)]
     for method, model, expected in (
         ("mlp", meta.layers_of(network), network.predict_proba(inputs)),
         ("forest", meta.trees_of(forests), np.mean([f.predict_proba(logs) for f in forests], 0)),
     ):
-        fitted = Fitted(LABELS[:labels], {("A", "B", "C"): model}, logs=method != "mlp")
+        networks = method == "mlp"
+        known = frozenset("B" if networks else "")
+        fitted = Fitted(LABELS[:labels], {("A", "B", "C"): model}, not networks, known)
         path = tmp_path / f"{method}.json"
         write_combiner(path, Combiner(method, dict.fromkeys("ABC", Member()), fitted=fitted))
         found = read_combiner(path).fitted
         given = np.array([found.probabilities(cast) for cast in votes])[:, :labels]
         np.testing.assert_allclose(given, expected, atol=1e-6)
+        unrated = votes[0] | {"B": replace(votes[0]["B"], attributes=None)}
+        assert (found.probabilities(unrated) is None) == networks
 
 
 def test_a_soup_is_the_mean_of_the_weights_of_its_runs() -> None:
