@@ -40,6 +40,7 @@ OTHERS: Final = {
     "data": "Prepare, check, transcribe and count training data",
     "eval": "Evaluate models or predictions against labels",
     "models": "List, show, fetch, check and convert models",
+    "predict": "Label the clips of a manifest, also of a hidden test",
     "train": "Train models by recipes, and the embedded ones",
 }
 """Descriptions of the commands of other folders."""

@@ -7,10 +7,7 @@ clip; after a kill, the next run continues from its last complete line.
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +16,9 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from abhinaya.models.asr import Hearing, Transcriber
 from abhinaya.models.base import FloatArray
-from abhinaya.models.text import whole_json
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.journal import Journal
 from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.errors import DataError
 
@@ -74,23 +71,19 @@ def transcribe_manifest(
         for clip in manifest.clips
         if clip.path and (replace_gold or not (clip.transcript or clip.transcript_source))
     ]
-    path = out.with_name(out.name + ".journal")
-    header = {"schema": SCHEMA, "made_by": dict(made_by)}
-    done = _read(path, header)
+    journal = Journal(out, {"schema": SCHEMA, "made_by": dict(made_by)})
+    done = journal.done
     left = [clip for clip in wanted if clip.id not in done]
     progress(len(wanted) - len(left), len(wanted))
-    if left:
-        with _appending(path, header) as write:
-            for clip in left:
-                done[clip.id] = line = _line(manifest.root, clip, words)
-                write(line)
-                progress(len(done), len(wanted))
+    for clip in left:
+        journal.add([_line(manifest.root, clip, words)])
+        progress(len(done), len(wanted))
     failed = {clip.id: found for clip in wanted if (found := done[clip.id].get("error"))}
     if len(failed) > max_failed * len(wanted):
         first = next(iter(failed))
         raise DataError(
             f"{out}: {len(failed)} of {len(wanted)} clips cannot be transcribed, the first "
-            f"{first}: {failed[first]}; repair them and remove {path}, or allow them with "
+            f"{first}: {failed[first]}; repair them and remove {journal.path}, or allow them with "
             "--max-missing"
         )
     texts = {clip.id: str(done[clip.id].get("text", "")) for clip in wanted}
@@ -101,7 +94,7 @@ def transcribe_manifest(
         for clip in manifest.clips
     )
     write_manifest(out, replace(manifest, clips=clips))
-    path.unlink(missing_ok=True)
+    journal.close()
     return Outcome(len(wanted) - len(failed), len(manifest.clips) - len(wanted), failed)
 
 
@@ -120,39 +113,3 @@ def _line(root: Path, clip: Clip, words: Callable[[FloatArray], str]) -> dict[st
         return {"id": clip.id, "text": words(read_clip(root, clip))}
     except DataError as error:
         return {"id": clip.id, "error": str(error)}
-
-
-def _read(path: Path, header: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the journal's lines by clip; remove an incomplete last line from the file."""
-    if not path.exists():
-        return {}
-    whole = path.read_bytes()
-    whole = whole[: whole.rfind(b"\n") + 1]
-    os.truncate(path, len(whole))
-    try:
-        first, *lines = [json.loads(line) for line in whole.splitlines()] or [header]
-        found = {str(line["id"]): line for line in lines}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is not a journal ({error}); remove it") from error
-    if first != header:
-        raise DataError(
-            f"{path}: was started with other settings ({first}); use the same, or remove it to "
-            "start again"
-        )
-    return found
-
-
-@contextmanager
-def _appending(
-    path: Path, header: Mapping[str, Any]
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-
-        def write(line: Mapping[str, Any]) -> None:
-            file.write(whole_json(line).encode() + b"\n")
-            file.flush()
-
-        if not file.tell():
-            write(header)
-        yield write

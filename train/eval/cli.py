@@ -14,38 +14,31 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any
 
 from abhinaya.models.command_line import Parser
 from abhinaya.models.text import say
-from abhinaya.models.vote.combiner import Method
-from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy
+from abhinaya.models.vote.ensemble import Rule
 from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval import models as eval_models
-from abhinaya.train.eval.attributes import Rater, columns_of, join_ratings, rated, read_ratings
+from abhinaya.train.eval.attributes import rated, rater
+from abhinaya.train.eval.predict import run
 from abhinaya.train.eval.predictions import (
-    VERDICT,
     Predictions,
-    System,
-    chosen,
     join,
-    named_file,
     read_all,
-    require_new,
 )
 from abhinaya.train.eval.report import (
-    LOSS_MARK,
     as_html,
     as_text,
     measured,
     measured_attributes,
 )
-from abhinaya.train.eval.tables import Scored, open_combiner, scored, with_combiner
+from abhinaya.train.eval.rules import RULES, add_rule, rule_of, voters_of
+from abhinaya.train.eval.tables import scored
 
-RULES: Final[tuple[Method, ...]] = ("majority", "mean")
-"""Rules without fitted parameters."""
 Output = tuple[str, dict[str, Any], str]
 """Text for the terminal, figures for JSON, HTML page."""
 
@@ -80,12 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--by-speaker", action="store_true", help="resample speakers instead of clips")
     add("--resamples", type=int, default=1_000, help="default: %(default)s")
     add("--seed", type=int, default=0, help="seed of the resampling")
-    add("--voters", metavar="A,B,...", help="voters to combine; default: all")
-    add("--rule", choices=RULES, default="majority")
-    add("--combiner", type=Path, metavar="FILE", help="rule fitted by abhinaya train ensemble")
-    add("--tie-policy", choices=get_args(TiePolicy), default="tiebreaker_label")
-    priority = ",".join(PRIORITY)
-    add("--priority", default=priority, metavar="A,B,...", help="order in ties (%(default)s)")
+    add_rule(parser)
     eval_models.add_models(parser)
     add("--json", type=Path, metavar="FILE", help="write all figures")
     add("--html", type=Path, metavar="FILE", help="write tables and plots")
@@ -94,39 +82,31 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tables(args: argparse.Namespace) -> Output:
     manifest = _read(args)
-    labels: list[str] = []
+    found = read_all(args.predictions)
     report: dict[str, Any] = {}
-    raters: dict[str, Rater] = {}
-    on = None
-    for item in args.predictions:
-        name, path = named_file(item)
-        rates, labelled = columns_of(path)
-        if labelled:
-            labels.append(item)
-        if rates:
-            on = on or rated(manifest.clips, args.by_speaker, args.resamples, args.seed)
-            require_new(name, path, raters)
-            raters[name] = join_ratings(name, read_ratings(path), on.clips)
-    if on is not None:
-        report |= measured_attributes(on, len(manifest.clips), list(raters.values()))
-    if labels:
-        report |= _labels(args, manifest, read_all(labels))
+    if rating := {name: of for name, of in found.items() if of.rates}:
+        on = rated(manifest.clips, args.by_speaker, args.resamples, args.seed)
+        raters = [rater(name, of, on.clips) for name, of in rating.items()]
+        report |= measured_attributes(on, len(manifest.clips), raters)
+    if voting := {name: of for name, of in found.items() if of.votes}:
+        report |= _labels(args, manifest, voting)
     return as_text(report), report, as_html(report)
 
 
 def _labels(
     args: argparse.Namespace, manifest: Manifest, predictions: Mapping[str, Predictions]
 ) -> dict[str, Any]:
-    on = _scored(args, manifest)
-    systems = [join(name, of, on.clips) for name, of in predictions.items()]
-    voters = _voters(args, systems)
-    rule = _rule(args, voters, predictions)
+    on = scored(manifest.clips, args.by_speaker, args.resamples, args.seed)
+    systems = {name: join(name, of, on.clips) for name, of in predictions.items()}
+    chosen = voters_of(args, predictions)
+    voters = [systems[name] for name in chosen]
+    rule = rule_of(args, chosen)
     rules: dict[str, Rule] = {
         method: replace(rule, method=method, weights={}, temperatures={}) for method in RULES
     }
     if args.combiner is not None:
         rules[f"{rule.method}, fitted"] = rule
-    return measured(on, len(manifest.clips), systems, voters, rule, rules)
+    return measured(on, len(manifest.clips), [*systems.values()], voters, rule, rules)
 
 
 def _read(args: argparse.Namespace) -> Manifest:
@@ -141,26 +121,8 @@ def _read(args: argparse.Namespace) -> Manifest:
     scale = rated if rateable and not labelled else scored
     # check before models run for hours
     scale(manifest.clips, args.by_speaker, args.resamples, args.seed)
-    args.predictions = [*args.predictions, *eval_models.run(args, manifest)]
+    models = eval_models.asked(args)
+    args.predictions += run(models, manifest, args.write, args.batch, args.max_missing)
     if not args.predictions:
         raise DataError("nothing to evaluate: give files, or --checkpoint, --model or --profile")
     return manifest
-
-
-def _scored(args: argparse.Namespace, manifest: Manifest) -> Scored:
-    return scored(manifest.clips, args.by_speaker, args.resamples, args.seed)
-
-
-def _voters(args: argparse.Namespace, systems: Sequence[System]) -> list[System]:
-    names = [s.name for s in systems if s.name != VERDICT and LOSS_MARK not in s.name]
-    return list(chosen({s.name: s for s in systems}, args.voters, names).values())
-
-
-def _rule(
-    args: argparse.Namespace, voters: Sequence[System], predictions: Mapping[str, Predictions]
-) -> Rule:
-    rule = Rule(args.rule, args.tie_policy, tuple(args.priority.split(",")))
-    if args.combiner is None:
-        return rule
-    combiner = open_combiner(args.combiner, {v.name: predictions[v.name] for v in voters})
-    return with_combiner(rule, combiner)

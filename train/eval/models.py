@@ -1,4 +1,4 @@
-"""Runs the models that `abhinaya eval` is asked to: checkpoints, models by name, a profile.
+"""Names the models that `abhinaya predict` and `eval` run: checkpoints, models by name, a profile.
 
 --checkpoint NAME=DIR            best/ of a training run
 --model NAME=MODEL               MODEL of `abhinaya models list`; --option NAME.KEY=VALUE
@@ -8,31 +8,20 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import math
-import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
-
-import numpy as np
-from rich.console import Console
-from rich.progress import track
+from typing import Any, Final
 
 from abhinaya.models import registry
-from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Card, Utterance, Voter
+from abhinaya.models.base import Voter
 from abhinaya.models.errors import UnknownModelError
-from abhinaya.models.labels import LABELS
-from abhinaya.models.text import distinct, say
 from abhinaya.train.command import pair_of, profile_table, toml_value
-from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.clips import Clip
-from abhinaya.train.data.manifest import Manifest
-from abhinaya.train.data.read_msp import ATTRIBUTES as EMO
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.predictions import whole
+
+SERVED: Final = "zero-shot"
+WAIT_S: Final = 7_200.0
+"""A server that restarts, loads a large model or is away for an hour costs no clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +47,10 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     add("--write", type=Path, default=folder, metavar="DIR", help=about)
     add("--root", type=Path, help="folder of the audio, if it was moved")
     add("--batch", type=int, default=8, help="clips per batch (%(default)s)")
+    about = "seconds to wait for the server of a served model (%(default)g)"
+    add("--wait-s", type=float, default=WAIT_S, metavar="S", help=about)
+    about = "share of clips whose audio may be unreadable (%(default)s)"
+    add("--max-missing", type=float, default=0.0, metavar="SHARE", help=about)
 
 
 def asked(args: argparse.Namespace) -> list[Named]:
@@ -85,43 +78,14 @@ def asked(args: argparse.Namespace) -> list[Named]:
                 f"--option {pair}: give NAME.KEY=VALUE, NAME one of {', '.join(names) or 'none'}"
             )
         found[names.index(name)].options[option] = toml_value(value)
+    for one in found:
+        if one.model == SERVED:
+            one.options.setdefault("wait_s", args.wait_s)
     return found
 
 
-def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
-    """Run the models one after the other; return their prediction files as `NAME=FILE`.
-
-    Raises DataError: audio cannot be read, or no clip has what a model needs; ModelError: a model
-    cannot be loaded or run; OSError: predictions cannot be written.
-    """
-    if args.batch < 1:
-        raise DataError(f"--batch {args.batch}: must be at least 1")
-    files = []
-    models = asked(args)
-    # a name may differ from another only in a character that its file name cannot have
-    stems = distinct(one.name.replace("/", "-") for one in models)
-    for one, stem in zip(models, stems, strict=True):
-        args.write.mkdir(parents=True, exist_ok=True)
-        path = args.write / f"{stem}.csv"
-        model = _load(one)
-        answers = track(
-            ask(model, manifest, args.batch),
-            description=one.name,
-            total=len(manifest.clips),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        unanswered = write_predictions(path, model.card, answers)
-        answered = len(manifest.clips) - unanswered.total()
-        say(f"{path}: {answered} of {len(manifest.clips)} clips answered", file=sys.stderr)
-        for reason, count in unanswered.most_common():
-            say(f"  not answered: {reason} ({count})", file=sys.stderr)
-        files.append(f"{one.name}={path}")
-    return files
-
-
-def _load(one: Named) -> Voter:
+def load(one: Named) -> Voter:
+    """Load a model. Raises DataError if its name is unknown; ModelError."""
     try:
         return registry.load(one.model, one.options)
     except UnknownModelError as error:
@@ -135,103 +99,3 @@ def _of_profile(path: Path) -> list[Named]:
             raise DataError(f"--profile {path}: voters.{name} names no model")
         found.append(Named(name, str(table["model"]), dict(table.get("options", {}))))
     return found
-
-
-# --- running a model ----------------------------------------------------------------------------
-
-
-LONGEST: Final = 10 * SAMPLE_RATE
-"""Samples in the monitor's longest segment; longer clips are cut into equal pieces."""
-Reply: TypeAlias = Ballot | Abstention
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A model's reply about a clip."""
-
-    clip: Clip
-    reply: Reply
-
-
-def ask(model: Voter, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
-    """Yield the answer to each clip; `batch` clips are run together.
-
-    Each clip is like the first segment of a stream, so models that adapt to a voice cannot; measure
-    these with `abhinaya bench quality`.
-
-    Raises DataError: audio cannot be read, or no clip has what the model needs.
-    """
-    card = model.card
-    lacks = [_lack(clip, card) for clip in manifest.clips]
-    usable = [clip for clip, lack in zip(manifest.clips, lacks, strict=True) if not lack]
-    for clip, lack in zip(manifest.clips, lacks, strict=True):
-        if lack:
-            yield Answer(clip, Abstention(lack))
-    if not usable:
-        raise DataError(
-            f"{manifest.root}: no clip has what {card.model} needs: "
-            f"{' and '.join(sorted(card.needs))}; for transcripts see abhinaya data transcribe"
-        )
-    for start in range(0, len(usable), batch):
-        few = usable[start : start + batch]
-        pieces = [_pieces(manifest.root, clip, card) for clip in few]
-        answers = iter(model.vote([piece for of in pieces for piece in of]))
-        for clip, of in zip(few, pieces, strict=True):
-            yield Answer(clip, _together([(next(answers), len(p.samples) or 1) for p in of]))
-
-
-def _lack(clip: Clip, card: Card) -> str:
-    """Return which input of the model the clip lacks; empty if none."""
-    if "audio" in card.needs and not clip.path:
-        return "the clip has no audio"
-    if "transcript" in card.needs and not clip.transcript.strip():
-        return "the clip has no transcript"
-    return ""
-
-
-def _pieces(root: Path, clip: Clip, card: Card) -> list[Utterance]:
-    """Cut a clip into equal pieces of at most LONGEST samples."""
-    samples = read_clip(root, clip) if "audio" in card.needs else np.zeros(0, np.float32)
-    parts = np.array_split(samples, max(1, math.ceil(len(samples) / LONGEST)))
-    return [Utterance(part, transcript=clip.transcript) for part in parts]
-
-
-def _together(replies: Sequence[tuple[Reply, int]]) -> Reply:
-    """Return one reply for a clip from its pieces' replies, weighted by their samples."""
-    voted = [(reply, float(n)) for reply, n in replies if isinstance(reply, Ballot)]
-    return whole(voted) if voted else replies[0][0]
-
-
-def write_predictions(path: Path, card: Card, answers: Iterable[Answer]) -> Counter[str]:
-    """Write the answers as CSV; return the number of clips without an answer, by reason.
-
-    `path` is replaced only when all is written. Raises OSError if it cannot be written.
-    """
-    unanswered: Counter[str] = Counter()
-    rows: list[tuple[Clip, Ballot]] = []
-    for answer in answers:
-        if isinstance(answer.reply, Abstention):
-            unanswered[answer.reply.reason] += 1
-        else:
-            rows.append((answer.clip, answer.reply))
-    voted = [ballot for _, ballot in rows if ballot.label]
-    scored = bool(voted) and all(ballot.probabilities for ballot in voted)
-    rated = any(ballot.attributes for _, ballot in rows)
-    columns = [
-        *(("label",) if voted or not rated else ()),
-        *(LABELS if scored else ()),
-        *(EMO.values() if rated else ()),
-    ]
-    half = path.with_name(f"{path.name}.half")
-    with half.open("w", newline="", encoding="utf-8") as out:
-        table = csv.DictWriter(out, ["id", *columns, "model", "version", "split"], restval="")
-        table.writeheader()
-        for clip, ballot in rows:
-            named = dict(zip(LABELS, ballot.probabilities or (), strict=False)) if scored else {}
-            named |= dict(zip(EMO.values(), ballot.attributes or (), strict=False))
-            cells = {name: f"{value:.6f}" for name, value in named.items()}
-            labels = {"label": ballot.label} if "label" in columns else {}
-            of = {"model": card.model, "version": card.version, "split": clip.split}
-            table.writerow({"id": clip.id} | labels | cells | of)
-    half.replace(path)
-    return unanswered

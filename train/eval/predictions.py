@@ -1,7 +1,9 @@
 """Reads predictions of systems, and matches them with the clips of a manifest.
 
 CSV         columns FileName,EmoClass as in the challenge, or id,label; columns named after all
-            eight labels are probabilities. Optional `model`, `version`, and `split`, of the clip
+            eight labels are probabilities. Attributes are EmoAct, EmoVal, EmoDom from 1 to 7 as in
+            the challenge, or arousal, valence, dominance from 0 to 1. Optional `model`, `version`,
+            and `split`, of the clip
 JSON lines  written by the monitor: each stream is a clip, each voter and the verdict a system; the
             segments of a clip are averaged, weighted by duration
 """
@@ -18,8 +20,9 @@ import msgspec
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
-from abhinaya.models.labels import LABELS, UNKNOWN, Attributes
+from abhinaya.models.labels import ATTRIBUTES, HIGH, LABELS, LOW, UNKNOWN, Attributes
 from abhinaya.train.data.clips import OTHER, Clip
+from abhinaya.train.data.read_msp import ATTRIBUTES as CHALLENGE
 from abhinaya.train.data.read_plain import AUDIO, known_label
 from abhinaya.train.data.tables import Row, lines_of, rows_of, text_of
 from abhinaya.train.errors import DataError
@@ -36,6 +39,13 @@ HINT: Final = "give a CSV of predictions, or the monitor's JSON lines"
 _NAMES: Final = ("FileName", "id", "path")
 """Columns that may have the clip names; the first that exists is used."""
 _LABEL: Final = ("EmoClass", "label", "Prediction")
+_SCALES: Final = (
+    (tuple(CHALLENGE[name] for name in ATTRIBUTES), LOW, HIGH),
+    (tuple(ATTRIBUTES), 0.0, 1.0),
+)
+"""Columns in the order of ATTRIBUTES, and the ends of their scale."""
+_BEYOND: Final = 0.5
+"""How far an attribute may be outside its scale, in widths of it; farther, the scale is wrong."""
 Part = tuple[Ballot, float]
 """A system's answer about a part of a clip, and the part's seconds."""
 
@@ -50,6 +60,16 @@ class Predictions:
     """Models and versions in the file; empty if it names none."""
     trained_on: frozenset[str] = frozenset()
     """Answered clips that the model was trained on."""
+
+    @property
+    def votes(self) -> bool:
+        """Whether an answer has a label."""
+        return any(ballot.label for ballot in self.ballots.values())
+
+    @property
+    def rates(self) -> bool:
+        """Whether an answer has attributes."""
+        return any(ballot.attributes for ballot in self.ballots.values())
 
     def model(self, name: str) -> tuple[str, str]:
         """Return model and version; empty if unknown. Raises DataError if there are several."""
@@ -124,8 +144,9 @@ def is_events(path: Path) -> bool:
 
 
 def join(name: str, predictions: Predictions, clips: Sequence[Clip]) -> System:
-    """Return a system's answers in the order of `clips`. Raises DataError if no clip has one."""
-    found = found_answers(name, predictions.ballots, clips)
+    """Return a system's labels in the order of `clips`. Raises DataError if no clip has one."""
+    voted = {clip: ballot for clip, ballot in predictions.ballots.items() if ballot.label}
+    found = found_answers(name, voted, clips)
     guess = np.array([LABELS.index(b.label) if b else -1 for b in found], np.int64)
     if any(b is not None and b.probabilities is None for b in found):
         return System(name, guess, None)
@@ -202,38 +223,10 @@ def refuse_trained(name: str, predictions: Predictions, splits: Collection[str])
 # --- CSV ------------------------------------------------------------------------------------------
 
 
-def by_clip(path: Path, rows: Sequence[Row]) -> dict[str, tuple[str, Row]]:
-    """Return FILE:LINE and row of each clip.
-
-    Raises DataError if a clip occurs twice, or there is no column of clip names.
-    """
-    names = next((c for c in _NAMES if rows and c in rows[0]), None)
-    if names is None:
-        there = ", ".join(sorted(rows[0])) if rows else "no rows"
-        raise DataError(f"{path}: needs a column {' or '.join(_NAMES)}; it has {there}")
-    found: dict[str, tuple[str, Row]] = {}
-    for number, row in enumerate(rows, 2):
-        if row[names] in found:
-            raise DataError(
-                f"{path}:{number}: {row[names]!r} is answered twice; remove one of the answers"
-            )
-        found[row[names]] = f"{path}:{number}", row
-    return found
-
-
-def labels_in(columns: Collection[str]) -> bool:
-    """Return whether these columns of a CSV have labels."""
-    return any(c in columns for c in _LABEL) or set(columns).issuperset(LABELS)
-
-
 def _from_csv(path: Path) -> Predictions:
     rows = rows_of(path, HINT)
     columns = set(rows[0]) if rows else set()
-    if not labels_in(columns):
-        raise DataError(
-            f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
-            f"as probabilities); it has {', '.join(sorted(columns)) or 'no rows'}"
-        )
+    names = next((c for c in _NAMES if c in columns), None)
     label = next((c for c in _LABEL if c in columns), None)
     scored = columns.issuperset(LABELS)
     if 1 < len(columns & {*LABELS}) < len(LABELS):
@@ -242,21 +235,52 @@ def _from_csv(path: Path) -> Predictions:
             f"{path}: has columns of some labels, but not of {lacks}; a label that the system "
             "never gives has probability 0"
         )
+    scale = next((scale for scale in _SCALES if columns.issuperset(scale[0])), None)
+    if names is None or not (label or scored or scale):
+        raise DataError(
+            f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
+            "as probabilities, or EmoAct, EmoVal and EmoDom); it has "
+            f"{', '.join(sorted(columns)) or 'no rows'}"
+        )
     ballots: dict[str, Ballot] = {}
-    for clip, (here, row) in by_clip(path, rows).items():
-        if label and not row[label]:
-            continue  # an abstention
-        probabilities = _probabilities(here, row) if scored else None
-        answer = row[label] if label else LABELS[int(np.argmax(probabilities or ()))]
-        predicted = known_label(Path(here), answer)
+    for number, row in enumerate(rows, 2):
+        here, clip = f"{path}:{number}", row[names]
+        if clip in ballots:
+            raise DataError(f"{here}: {clip!r} is answered twice; remove one of the answers")
+        named, probabilities = row[label] if label else "", None
+        if scored and (named or not label):
+            probabilities = _probabilities(here, row)
+            named = named or LABELS[int(np.argmax(probabilities))]
+        predicted = known_label(Path(here), named) if named else ""
         if predicted == OTHER:
-            raise DataError(f"{here}: predicts {answer!r}; only the eight labels can be scored")
-        ballots[clip] = Ballot(predicted, probabilities)
-    trained = frozenset(
-        clip for clip, (_, row) in by_clip(path, rows).items() if row.get("split") == TRAINED
-    )
+            raise DataError(f"{here}: predicts {named!r}; only the eight labels can be scored")
+        rating = _rating(here, row, *scale) if scale else None
+        ballots[clip] = Ballot(predicted, probabilities, attributes=rating)
+    answered = {
+        clip: ballot for clip, ballot in ballots.items() if ballot.label or ballot.attributes
+    }
+    trained = frozenset(row[names] for row in rows if row.get("split") == TRAINED)
     models = frozenset((row.get("model", ""), row.get("version", "")) for row in rows)
-    return Predictions(ballots, models, trained)
+    return Predictions(answered, models, trained & answered.keys())
+
+
+def _rating(
+    here: str, row: Row, names: Sequence[str], low: float, high: float
+) -> Attributes | None:
+    """Return the attributes of a row; None if all three cells are empty."""
+    if not any(row[name] for name in names):
+        return None
+    found = []
+    for name in names:
+        try:
+            value = float(row[name])
+        except ValueError as error:
+            raise DataError(f"{here}: {name} is {row[name]!r}, not a number") from error
+        slack = _BEYOND * (high - low)
+        if not low - slack <= value <= high + slack:
+            raise DataError(f"{here}: {name} is {row[name]}; its scale is {low:g} to {high:g}")
+        found.append((value - low) / (high - low))
+    return Attributes.from_unit(found)
 
 
 def _probabilities(here: str, row: Row) -> tuple[float, ...]:

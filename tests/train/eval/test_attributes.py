@@ -17,9 +17,11 @@ from abhinaya.train.cli import main as train
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.attributes import Rater, attribute_rows, join_ratings, rated, read_ratings
+from abhinaya.train.eval.attributes import Rater, attribute_rows, rated, rater
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.models import ask, write_predictions
+from abhinaya.train.eval.models import Named
+from abhinaya.train.eval.predict import ask, predict
+from abhinaya.train.eval.predictions import read_predictions
 from abhinaya.train.loop.checkpoint_card import described
 
 
@@ -64,7 +66,8 @@ def test_what_is_right_but_for_a_shift_has_the_ccc_of_the_formula(tmp_path: Path
     of = clips()
     (tmp_path / "p.csv").write_text(table(of[:-1], 0.05))
     on = rated(of, resamples=200)
-    (row,) = attribute_rows([join_ratings("p", read_ratings(tmp_path / "p.csv"), on.clips)], on)
+    found = read_predictions(tmp_path / "p.csv", "p")["p"]
+    (row,) = attribute_rows([rater("p", found, on.clips)], on)
     expected = shifted(on.truth[:-1, 0], 0.05)
     assert row["each"]["arousal"].value == pytest.approx(expected)
     assert row["each"]["valence"].value == pytest.approx(1.0)
@@ -191,11 +194,10 @@ def test_a_checkpoint_of_attributes_is_evaluated_as_it_was_judged(
     write_wav(whole.root / "long.wav", np.sin(np.arange(200_000) / 7) * 0.1)
     write_wav(whole.root / "brief.wav", np.zeros(100))
     odd = tuple(Clip(n, "x", path=p) for n, p in (("l", "long.wav"), ("b", "brief.wav"), ("n", "")))
-    gone = write_predictions(
-        tmp_path / "odd.csv", model.card, ask(model, Manifest(whole.root, odd))
-    )
+    one, path = Named("odd", best.model, best.options), tmp_path / "odd.csv"
+    gone = predict(one, model, Manifest(whole.root, odd), path, 8)
     assert sum(gone.values()) == 2
     assert gone["the clip has no audio"] == 1
-    assert set(read_ratings(tmp_path / "odd.csv")) == {"l"}
+    assert set(read_predictions(path, "odd")["odd"].ballots) == {"l"}
     with pytest.raises(DataError, match="no clip has what wavlm needs: audio"):
         list(ask(model, Manifest(whole.root, odd[2:])))

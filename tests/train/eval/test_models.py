@@ -22,7 +22,8 @@ from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.models import Answer, ask, write_predictions
+from abhinaya.train.eval.models import Named
+from abhinaya.train.eval.predict import ask, predict
 from abhinaya.train.eval.predictions import read_predictions
 
 
@@ -88,34 +89,23 @@ def test_a_long_clip_is_heard_in_pieces_that_count_by_their_length(tmp_path: Pat
     write_wav(tmp_path / "short.wav", 0.1 * np.ones(16_000))
     clips = tuple(Clip(n, "x", votes={"sad": 1}, path=f"{n}.wav") for n in ("long", "short"))
     voter = Lengths()
-    answers = list(ask(voter, Manifest(tmp_path, clips)))
+    (first, second), *_ = ask(voter, Manifest(tmp_path, clips))
     assert voter.seen == [133_334, 133_333, 133_333, 16_000]
-    replies = [a.reply for a in answers]
-    assert isinstance(replies[0], Ballot)
-    assert isinstance(replies[1], Ballot)
-    assert replies[0].probabilities is not None
-    assert replies[0].probabilities[0] == pytest.approx(0.8333, abs=1e-4)
-    assert replies[1].label == "surprise"
+    assert first.probabilities is not None
+    assert first.probabilities[0] == pytest.approx(0.8333, abs=1e-4)
+    assert second.label == "surprise"
 
 
 def test_clips_without_what_a_voter_needs_are_counted(manifest: Path, tmp_path: Path) -> None:
     found = read_manifest(manifest).only("dev")
     clips = (replace(found.clips[0], path=""), *found.clips[1:])
-    gone = write_predictions(
-        tmp_path / "x.csv", Lengths.card, ask(Lengths(), replace(found, clips=clips))
-    )
+    one, path = Named("x", "lengths"), tmp_path / "x.csv"
+    gone = predict(one, Lengths(), replace(found, clips=clips), path, 8)
     assert gone == {"the clip has no audio": 1}
-    assert len(read_predictions(tmp_path / "x.csv", "x")["x"].ballots) == 15
+    assert len(read_predictions(path, "x")["x"].ballots) == 15
     silent = replace(found, clips=tuple(replace(c, path="") for c in found.clips))
     with pytest.raises(DataError, match="no clip has what lengths needs: audio"):
         list(ask(Lengths(), silent))
-
-
-def test_labels_without_probabilities_are_written_too(tmp_path: Path) -> None:
-    clips = [Clip(f"c{i}", "x", votes={"sad": 1}) for i in range(2)]
-    answers = [Answer(clips[0], Ballot("sad")), Answer(clips[1], Abstention("no answer"))]
-    assert write_predictions(tmp_path / "T1.csv", Lengths.card, answers) == {"no answer": 1}
-    assert read_predictions(tmp_path / "T1.csv", "T1")["T1"].ballots == {"c0": Ballot("sad")}
 
 
 @pytest.mark.parametrize(
