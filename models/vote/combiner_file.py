@@ -26,7 +26,7 @@ from abhinaya.models import sums
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError, WriteError
 from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Member, Method
-from abhinaya.models.vote.fitted import Fitted, Fusion, Layers, Model, Numbers, Trees
+from abhinaya.models.vote.fitted import MEAN, Fitted, Fusion, Layers, Model, Numbers, Trees
 
 SCHEMA: Final = "abhinaya.combiner/2"
 MAX_BYTES: Final = 64 << 20
@@ -218,7 +218,7 @@ def _fusion(path: Path, file: _File) -> Fusion:
         voters, size = tuple(name.split("+")), len(ATTRIBUTES)
         found = _layers(path, voters, [layer], size * len(voters), size)
         models[voters] = found.weights[0], found.biases[0]
-    return Fusion(models)
+    return Fusion(models) if models else MEAN
 
 
 def _inputs(file: _File, voters: Sequence[str]) -> int:

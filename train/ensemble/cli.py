@@ -13,16 +13,17 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.combiner import Combiner, Method
+from abhinaya.models.vote.combiner import Combiner, Member, Method
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.models.vote.ensemble import PRIORITY, Decision, Rule, decide
 from abhinaya.train.command import Say
-from abhinaya.train.data.clips import Clip
-from abhinaya.train.data.manifest import read_manifest
-from abhinaya.train.ensemble.answers import Answers, prior_of
-from abhinaya.train.ensemble.fit import PRIOR, Fit, fit_ensemble, least_confidence, members_of
+from abhinaya.train.data.manifest import Manifest, read_manifest
+from abhinaya.train.ensemble.answers import Answers, Prior, prior_of
+from abhinaya.train.ensemble.fit import PRIOR, Fit, fit_ensemble, least_confidence
+from abhinaya.train.ensemble.fusion import fit_fusion
 from abhinaya.train.ensemble.meta import SOUP
 from abhinaya.train.errors import DataError
+from abhinaya.train.eval.attributes import rated, rater
 from abhinaya.train.eval.intervals import macro_f1_of, paired_bootstrap
 from abhinaya.train.eval.predictions import (
     VERDICT,
@@ -48,6 +49,8 @@ def add_ensemble(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="FILE", help="combiner to write")
     add("--method", choices=get_args(Method), default="logistic")
     add("--voters", metavar="A,B,...", help="voters to combine; default: all")
+    about = "fit how arousal, valence and dominance are fused (without it: their mean)"
+    add("--attributes", action="store_true", help=about)
     add("--split", help="fit on this split of the manifest only")
     about = "labels of the target: balanced, corpus (as in these clips), or the share of neutral"
     add("--prior", default=PRIOR, help=f"{about} (%(default)s)")
@@ -72,38 +75,67 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
     manifest = read_manifest(args.manifest)
     if args.split:
         manifest = manifest.only(args.split)
-    clips = tuple(clip for clip in manifest.clips if clip.label)
-    if not clips:
-        raise DataError(f"{args.manifest}: no clip has a consensus among the eight labels")
     found = read_all(args.predictions)
     found.pop(VERDICT, None)
     systems = chosen(found, args.voters, list(found))
     for name, predictions in systems.items():
-        refuse_trained(name, predictions, {clip.split for clip in clips})
+        refuse_trained(name, predictions, {clip.split for clip in manifest.clips})
     models = {name: predictions.model(name) for name, predictions in systems.items()}
-    answers = _answers(clips, systems)
+    combiner = Combiner(
+        "mean", {name: Member(*model) for name, model in models.items()}, made_by=_command(args)
+    )
+    if voting := {name: of for name, of in systems.items() if of.votes}:
+        combiner = _labels(combiner, _answers(args, manifest, voting), prior, args)
+    elif not args.attributes:
+        raise DataError("the predictions have attributes only: give --attributes")
+    if args.attributes:
+        combiner = _attributes(combiner, manifest, systems, args.seed)
+    write_combiner(args.out, combiner)
+    _report(combiner, say)
+    how = f"--set vote.method={combiner.method} --set vote.combiner={args.out}"
+    say(f"wrote {args.out}; use it: abhinaya eval --combiner {args.out}, or in a monitor {how}")
+
+
+def _labels(
+    combiner: Combiner, answers: Answers, prior: Prior, args: argparse.Namespace
+) -> Combiner:
+    """Return the combiner with what is fitted for labels."""
     fit = fit_ensemble(answers, args.method, prior, args.seed, args.soup)
     least = least_confidence(fit.held_out, answers.truth, args.alarms) if args.alarms else 0.0
     rule = Rule(priority=tuple(args.priority.split(",")))
-    metrics = measure(answers, fit.held_out, rule, least, args.seed)
-    combiner = Combiner(
-        method=args.method,
-        members=members_of(fit.rule, models),
-        min_confidence=least,
-        fitted=fit.rule.fitted,
-        made_by=_command(args),
+    return replace(
+        fit.into(combiner, least),
         fitted_on=_provenance(answers, fit, args),
-        metrics=metrics,
+        metrics=measure(answers, fit.held_out, rule, least, args.seed),
     )
-    write_combiner(args.out, combiner)
-    _report(combiner, say)
-    say(f"wrote {args.out}; use it: --set vote.method={args.method} --set vote.combiner={args.out}")
 
 
-def _answers(clips: Sequence[Clip], systems: Mapping[str, Predictions]) -> Answers:
+def _attributes(
+    combiner: Combiner, manifest: Manifest, systems: Mapping[str, Predictions], seed: int
+) -> Combiner:
+    """Return the combiner with what is fitted for attributes."""
+    on = rated(manifest.clips, seed=seed)
+    raters = [rater(name, of, on.clips) for name, of in systems.items() if of.rates]
+    if len(raters) < 2:
+        raise DataError(f"--attributes: {len(raters)} systems give attributes; a fusion needs two")
+    fit = fit_fusion(raters, on, seed)
+    return replace(
+        combiner,
+        fusion=fit.fusion,
+        fitted_on={**combiner.fitted_on, "rated": len(on.clips), "fusion": dict(fit.plans)},
+        metrics={**combiner.metrics, **fit.metrics},
+    )
+
+
+def _answers(
+    args: argparse.Namespace, manifest: Manifest, systems: Mapping[str, Predictions]
+) -> Answers:
+    clips = tuple(clip for clip in manifest.clips if clip.label)
+    if not clips:
+        raise DataError(f"{args.manifest}: no clip has a consensus among the eight labels")
     columns = {name: found_answers(name, of.ballots, clips) for name, of in systems.items()}
     votes = tuple(
-        {name: ballot for name in columns if (ballot := columns[name][i]) is not None}
+        {name: ballot for name in columns if (ballot := columns[name][i]) and ballot.label}
         for i in range(len(clips))
     )
     truth = np.array([LABELS.index(clip.label or "") for clip in clips], np.int64)
@@ -170,6 +202,7 @@ def _command(args: argparse.Namespace) -> str:
     files = " ".join(map(str, [args.manifest, *args.predictions]))
     command = f"abhinaya train ensemble {files} --method {args.method} --prior {args.prior}"
     command += f" --soup {args.soup}" if args.method == "mlp" else ""
+    command += " --attributes" if args.attributes else ""
     command += f" --alarms {args.alarms:g}" if args.alarms else ""
     return f"{command} --seed {args.seed}"
 

@@ -11,14 +11,14 @@ Each fold of speakers is measured with a fit on the other folds, by the monitor'
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.combiner import FROM_FILE, Member, Method
+from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Method
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
 from abhinaya.models.vote.fitted import FLOOR
 from abhinaya.train.ensemble.answers import (
@@ -48,6 +48,19 @@ class Fit:
     """What was chosen for each set of voters."""
     held_out: tuple[Decision, ...] = ()
     """[N] decisions, each by a fit on other speakers."""
+
+    def into(self, combiner: Combiner, least: float) -> Combiner:
+        """Return a combiner of these voters with what was fitted, and its threshold."""
+        of = self.rule
+        members = {
+            name: replace(
+                m, temperature=of.temperatures.get(name, 1.0), weight=of.weights.get(name, 1.0)
+            )
+            for name, m in combiner.members.items()
+        }
+        return replace(
+            combiner, method=of.method, members=members, min_confidence=least, fitted=of.fitted
+        )
 
 
 def fit_ensemble(
@@ -116,14 +129,6 @@ def _mixture(
             posterior /= posterior.sum(axis=1, keepdims=True)
             shares = np.average(posterior, axis=0, weights=weights[rows])
     return dict(zip(answers.voters, (shares * len(shares)).tolist(), strict=True))
-
-
-def members_of(rule: Rule, models: Mapping[str, tuple[str, str]]) -> dict[str, Member]:
-    """Return the members of a fitted rule; `models` has model and version of each voter."""
-    return {
-        name: Member(*model, rule.temperatures[name], rule.weights.get(name, 1.0))
-        for name, model in models.items()
-    }
 
 
 def least_confidence(decisions: Sequence[Decision], truth: Indices, most_alarms: float) -> float:

@@ -61,6 +61,8 @@ class Networks:
         self._answers, self._weights, self._seed, self._soup = answers, weights, seed, soup
         self._voters = tuple(sorted(answers.voters))
         self._labels = np.unique(answers.truth)
+        self._answered = answers.of(self._voters)
+        self._inputs = answers.inputs(self._answered, self._voters, rated=True)
         self._plan = min((self._tried(hidden, folds) for hidden in HIDDEN), key=lambda t: t[0])[1]
 
     @property
@@ -72,7 +74,7 @@ class Networks:
 
     def __call__(self, rows: Indices) -> Fitted:
         """Fit on these rows."""
-        rows = np.intersect1d(rows, self._answers.of(self._voters))
+        rows = np.intersect1d(rows, self._answered)
         runs = []
         for run in range(self._soup):
             *_, network = self._epochs(rows, self._plan.hidden, self._plan.epochs, run)
@@ -85,16 +87,15 @@ class Networks:
         self, hidden: tuple[int, ...], folds: Sequence[tuple[Indices, Indices]]
     ) -> tuple[float, _Plan]:
         """Return the lowest loss on held-out speakers over the epochs, and its plan."""
-        answered = self._answers.of(self._voters)
+        answered = self._answered
         truth = np.searchsorted(self._labels, self._answers.truth[answered])
         logs = np.zeros((MOST_EPOCHS, len(answered), len(self._labels)), np.float32)
         for learnt, left in folds:
             rows, here = np.intersect1d(learnt, answered), np.isin(answered, left)
             if not len(rows) or not here.any():
                 continue
-            inputs = self._answers.inputs(answered[here], self._voters, rated=True)
             for epoch, network in enumerate(self._epochs(rows, hidden, MOST_EPOCHS, 0)):
-                logs[epoch, here] = np.log(np.maximum(layers_of(network)(inputs), 1e-6))
+                logs[epoch, here] = np.log(np.maximum(layers_of(network)(self._inputs[here]), 1e-6))
         weights = self._weights[answered]
         losses = [mean_loss(each, truth, weights) for each in logs]
         best = int(np.argmin(losses))
@@ -110,7 +111,7 @@ class Networks:
             hidden, batch_size=min(BATCH, 2 * len(rows)), learning_rate_init=RATE, shuffle=False,
             random_state=self._seed,
         )  # fmt: skip
-        inputs = self._answers.inputs(rows, self._voters, rated=True)
+        inputs = self._inputs[np.searchsorted(self._answered, rows)]
         truth, weights = self._answers.truth[rows], self._weights[rows]
         rng = np.random.default_rng((self._seed, run))
         for _ in range(epochs):
