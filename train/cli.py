@@ -7,6 +7,7 @@ abhinaya train tiny-vote                           the vote rule of the embedded
 abhinaya train crossval                            tiny-speech without some speakers or a corpus
 abhinaya train evaluate tiny-text                  measure it and write the figures to its card
 abhinaya train ensemble                            fit a combiner of several voters
+abhinaya train soup                                average the weights of several runs
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from abhinaya.models.trial import attempt
 from abhinaya.train.command import changed, guarded
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
+from abhinaya.train.ensemble.soup import add_soup, run_soup
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
 from abhinaya.train.recipes.system import load_system, systems
@@ -200,6 +202,7 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] 
     "crossval": (_crossval, "train tiny-speech without some speakers"),
     "evaluate": (_evaluate, "measure weights and write the figures"),
     "ensemble": (lambda args: run_ensemble(args, say), "fit a combiner on held-out votes"),
+    "soup": (lambda args: run_soup(args, say), "average the weights of runs of one recipe"),
 }
 """Any other first argument is a recipe. The embedded voters have their own training loops."""
 
@@ -212,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name] = commands.add_parser(name, help=about)
         made[name].set_defaults(run=run)
     add_ensemble(made["ensemble"])
+    add_soup(made["soup"])
     for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
         add = made[name].add_argument
         add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
