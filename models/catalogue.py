@@ -149,6 +149,18 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
             Source("j-hartmann/emotion-english-distilroberta-base", "none stated: ask its author"),
         ),
     ),
+    "encoder": Entry(
+        "published.network_voter:NetworkVoter",
+        "an encoder of audio or text with a head, trained by `abhinaya train`",
+        ("audio",),
+        own="checkpoint: best/ of a run of the learner `encoder`",
+    ),
+    "fusion": Entry(
+        "published.network_voter:NetworkVoter",
+        "a network over several encoders, trained by `abhinaya train`",
+        ("audio", "transcript"),
+        own="checkpoint: best/ of a run of the learner `fusion`",
+    ),
     "salmonn-13b": Entry(
         "published.salmonn_voter:salmonn_13b",
         "S2: SALMONN-13B as a classifier",

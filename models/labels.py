@@ -39,6 +39,9 @@ class Attributes(NamedTuple):
         """Return the attributes for values from 0 to 1, the scale of training."""
         return cls(*(LOW + (HIGH - LOW) * value for value in values))
 
+    def __str__(self) -> str:
+        return " ".join(f"{name[0].upper()} {value:.1f}" for name, value in self._asdict().items())
+
 
 ATTRIBUTES: Final = Attributes._fields
 """Names of the attributes, in the order of every array of them."""

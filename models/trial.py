@@ -73,12 +73,17 @@ def fault_of_answer(voter: Voter, answer: Ballot | Abstention) -> str:
     return difference(expected, found)
 
 
-def difference(expected: Sequence[float], found: Sequence[float]) -> str:
+def difference(
+    expected: Sequence[float],
+    found: Sequence[float],
+    names: Sequence[str] = LABELS,
+    tolerance: float = TOLERANCE,
+) -> str:
     """Return how probabilities for the recording differ from expected ones; empty if equal."""
-    wrong = max(range(len(LABELS)), key=lambda i: abs(expected[i] - found[i]))
-    if abs(expected[wrong] - found[wrong]) <= TOLERANCE:
+    wrong = max(range(len(names)), key=lambda i: abs(expected[i] - found[i]))
+    if abs(expected[wrong] - found[wrong]) <= tolerance:
         return ""
     return (
-        f"its answer to the test recording is wrong: {LABELS[wrong]} {found[wrong]:.2f}, "
+        f"its answer to the test recording is wrong: {names[wrong]} {found[wrong]:.2f}, "
         f"not {expected[wrong]:.2f}"
     )

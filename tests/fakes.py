@@ -6,8 +6,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 from hypothesis import HealthCheck, settings
+from msgspec.structs import replace
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import LABELS, Attributes
 from abhinaya.stream.settings.config import (
     Config,
     DeadlineConfig,
@@ -141,6 +142,11 @@ def vote(
         run_ms=2.0,
         batch_size=1,
     )
+
+
+def rated(vote: m.Vote, *values: float, **changes: Any) -> m.Vote:
+    """A vote with attributes."""
+    return replace(vote, attributes=Attributes(*values), **changes)
 
 
 def failed(task: m.Task, service: str, retry: bool, reason: str = "broke") -> m.Failed:
@@ -305,9 +311,10 @@ def one_of_each() -> list[m.Message]:
             stateful=True,
             trial_ms=1.5,
             incremental=True,
+            attributes=True,
         ),
         transcript,
-        vote(3, "S1"),
+        rated(vote(3, "S1"), 1.0, 4.5, 7.0),
         failed(task(3), "S1", retry=True),
         task(
             3,
@@ -325,7 +332,13 @@ def one_of_each() -> list[m.Message]:
         m.Seen(hub="h", number=7),
         m.Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),
         m.StreamStarted(info=info()),
-        verdict(3, part=2, missing=(m.Missing(voter="T2", reason="late"),), transcript=transcript),
+        verdict(
+            3,
+            part=2,
+            attributes=Attributes(1.0, 4.5, 7.0),
+            missing=(m.Missing(voter="T2", reason="late"),),
+            transcript=transcript,
+        ),
         m.StreamEnded(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
         node_up(),
         m.NodeDown(node="S1-0", service="S1", **down),

@@ -32,7 +32,7 @@ FOLDERS = ("models", "stream", "train", "bench")
 and `train` are strangers."""
 
 ORDER = (
-    "models", "models/vote", "models/asr", "models/published", "models/tiny", "models/served",
+    "models", "models/vote", "models/asr", "models/tiny", "models/published", "models/served",
     "models/registry.py", "models/cli.py",
     "stream", "stream/wire", "stream/settings", "stream/sources", "stream/feeds", "stream/front",
     "stream/hub", "stream/node", "stream/sinks", "stream/report", "stream/run", "stream/api.py",

@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 from places import ROOT
 
+from abhinaya.stream import Monitor
+from abhinaya.stream.sinks.events import to_dict
+from abhinaya.stream.wire.messages import Verdict
+
 pytestmark = pytest.mark.processes
 
 
@@ -64,6 +68,39 @@ def test_each_kind_of_plug_in_is_used_by_its_name(tmp_path: Path) -> None:
         check=True,
     )
     assert again.read_text() == tally.read_text()
+
+
+def test_attributes_of_plug_ins_reach_the_events_the_same_way_through_processes_and_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, log = ("loudness", "moods", "rates", "wild"), tmp_path / "events.jsonl"
+    own = profile(tmp_path, *names)
+    done = run("tone://x", "--profile", own, "--output", str(log))
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    verdicts = [event for event in events if event["type"] == "verdict"]
+    assert verdicts
+    for verdict in verdicts:
+        votes = {vote["voter"]: vote for vote in verdict["votes"]}
+        assert "attributes" not in votes["loudness"]
+        assert votes["rates"]["label"] == ""
+        assert votes["rates"]["attributes"] == {"arousal": 1.0, "valence": 4.0, "dominance": 7.0}
+        mean = votes["moods"]["attributes"]["arousal"] / 2 + 0.5
+        expected = {"arousal": pytest.approx(mean, abs=1e-4), "valence": 4.0, "dominance": 5.5}
+        assert verdict["attributes"] == expected
+        assert (verdict["label"], verdict["agreement"]) == (votes["loudness"]["label"], 1.0)
+        (missing,) = verdict["missing"]
+        assert missing["voter"] == "wild"
+        assert "attributes" in missing["reason"]
+
+    monkeypatch.syspath_prepend(str(SITE))
+    with Monitor(profile=own) as monitor:
+        came = [v for v in monitor.events("tone://x") if isinstance(v, Verdict)]
+    rows = [to_dict(v, 0.0) for v in came]
+    for key in ("label", "confidence", "agreement", "attributes", "missing", "start_s", "end_s"):
+        assert [row[key] for row in rows] == [verdict[key] for verdict in verdicts]
+    assert came[0].attributes is not None
+    assert came[0].attributes.dominance == 5.5
 
 
 def test_those_that_cannot_work_are_named_and_the_others_go_on(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from transformers import RobertaConfig, RobertaForMaskedLM, WavLMConfig, WavLMMo
 
 from abhinaya.models.checkpoint import Tensors, read
 from abhinaya.models.labels import LABELS
+from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.loop.run_folder import RunFolder
+from abhinaya.train.recipes.recipe import load_recipe
 
 SPEAKERS = {"train": ("a", "b"), "dev": ("c",)}
 
@@ -93,13 +95,24 @@ def shrunk(recipe: str, folder: Path) -> list[str]:
         options |= {name: folder / file for name, file in files.items()}
     elif recipe in ("t2", "attributes-text"):
         options["llm"] = save_llm(folder / "llama", "<|begin_of_text|>", "<|end_of_text|>")
-    elif recipe in ("emojudge-text", "attributes-roberta"):
-        options = {"encoder": roberta(folder / "roberta")}
+    elif load_recipe(recipe).model.learner in ("encoder", "fusion"):
+        return [*SMALL, "data.balanced=0", *tiny_members(recipe, folder)]
     else:
         options["encoder"] = wavlm(folder / "wavlm")
     more = ["stages=[]"] if recipe == "wavlm-votes" else []
     settings = [f"model.options.{name}={value}" for name, value in options.items()]
     return [*SMALL, "data.balanced=0", *more, *settings]
+
+
+def tiny_members(recipe: str, folder: Path) -> list[str]:
+    """Settings that make every encoder of a network tiny; its own options stay."""
+    spec = load_recipe(recipe).options
+    assert isinstance(spec, NetworkSpec)
+    settings = ["model.options.width=16", f"model.options.hidden={[16 for _ in spec.hidden]}"]
+    for i, member in enumerate(spec.members):
+        made = roberta if member.modality == "text" else wavlm
+        settings.append(f"model.options.members.{i}.name={made(folder / made.__name__)}")
+    return settings
 
 
 def logged(run: Path, kind: str = "step") -> list[dict[str, object]]:

@@ -32,7 +32,8 @@ from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.ensemble.soup import add_soup, run_soup
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
+from abhinaya.train.recipes.described import described
+from abhinaya.train.recipes.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
 from abhinaya.train.recipes.system import load_system, systems
 from abhinaya.train.tiny.cards import BACKGROUNDS, write_card
 

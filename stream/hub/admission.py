@@ -97,6 +97,8 @@ class Admission:
     """What live streams need, as a share of what the busiest process manages."""
     _costs: dict[str, _Cost] = field(default_factory=dict)
     _needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _unlabelled: set[str] = field(default_factory=set)
+    """Voters that give only attributes: they go first."""
     _arrivals: deque[float] = field(default_factory=deque)
     _spoke: dict[Stream, float] = field(default_factory=dict)
     """When each stream had its latest segment; a stream without speech costs nothing."""
@@ -116,6 +118,8 @@ class Admission:
         """Note the services of a node, and what their trials took."""
         for service in services:
             self._needs[service.name] = service.needs
+            if service.kind == "vote" and not service.labels:
+                self._unlabelled.add(service.name)
             if service.trial_ms is not None:
                 trial_s = service.trial_ms / 1000
                 self._costs.setdefault(service.name, _Cost(trial_s, trial_s))
@@ -265,7 +269,12 @@ class Admission:
 
     def _slowest_first(self, voters: Iterable[str]) -> list[str]:
         rank = {voter: place for place, voter in enumerate(self.order)}
-        return sorted(voters, key=lambda v: (rank.get(v, len(rank)), -self._cost(v), v))
+
+        def place(voter: str) -> tuple[int, bool, float, str]:
+            labels = voter not in self._unlabelled
+            return rank.get(voter, len(rank)), labels, -self._cost(voter), voter
+
+        return sorted(voters, key=place)
 
     # --- streams ----------------------------------------------------------------------------------
 
@@ -289,11 +298,12 @@ class Admission:
 
     def _cover(self, kept: list[set[str]]) -> None:
         """Give a voter to each stream that has none: the one with the most time left."""
-        voters = [s for s in self.shares if s != TRANSCRIBER and not self._reads(s)]
-        voters = voters or [s for s in self.shares if s != TRANSCRIBER]
+        others = self._unlabelled | {TRANSCRIBER}
+        voters = [s for s in self.shares if s not in others and not self._reads(s)]
+        voters = voters or [s for s in self.shares if s not in others]
         extra = dict.fromkeys(voters, 0)
         for has in kept:
-            if voters and not has - {TRANSCRIBER}:
+            if voters and not has - others:
                 voter = min(voters, key=lambda v: (self._cost(v) * (1 + extra[v]), v))
                 extra[voter] += 1
                 has |= {voter, TRANSCRIBER} if self._reads(voter) else {voter}

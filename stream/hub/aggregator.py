@@ -58,7 +58,7 @@ class Aggregator:
             self._most = 2 * len(self._due) + 100
 
     def voted(self, now: float, record: Record, vote: Vote) -> None:
-        """Add a vote; a late vote revises the verdict if it changes the label."""
+        """Add a vote; a late vote revises the verdict if it changes the label or the attributes."""
         if vote.voter != REFINER:
             record.votes[vote.voter] = vote
             record.missing.pop(vote.voter, None)
@@ -153,8 +153,8 @@ class Aggregator:
 
     def _revise(self, now: float, record: Record) -> None:
         assert record.verdict is not None
-        verdict = self._judge(now, record, record.verdict.revision + 1)
-        if verdict.label != record.verdict.label:
+        verdict, old = self._judge(now, record, record.verdict.revision + 1), record.verdict
+        if (verdict.label, verdict.attributes) != (old.label, old.attributes):
             record.verdict = verdict
             self._revised.append((record.stream, verdict))
         self._finish(now, record)
@@ -197,6 +197,7 @@ def judge(
         confidence=decision.confidence,
         agreement=decision.agreement,
         margin=decision.margin,
+        attributes=decision.attributes,
         revision=revision,
         part=item.part,
         refinement=record.refinement,
@@ -219,7 +220,10 @@ def _common_reason(record: Record, voters: Sequence[str]) -> str:
 
 
 def _decision(record: Record, rule: Rule) -> Decision:
-    ballots = {v: Ballot(vote.label, vote.probabilities) for v, vote in record.votes.items()}
+    ballots = {
+        name: Ballot(vote.label, vote.probabilities, attributes=vote.attributes)
+        for name, vote in record.votes.items()
+    }
     return decide(ballots, rule, record.refinement.label if record.refinement else "")
 
 

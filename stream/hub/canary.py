@@ -17,7 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.trial import SENTENCE, difference, recording
+from abhinaya.models.labels import ATTRIBUTES, HIGH, LOW
+from abhinaya.models.trial import SENTENCE, TOLERANCE, difference, recording
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.validation import TRANSCRIBER, service_of
@@ -126,6 +127,10 @@ def _task(sequence: int, services: tuple[str, ...]) -> Task:
 
 def _difference(known: Answer, answer: Answer) -> str:
     if isinstance(known, Vote) and isinstance(answer, Vote):
+        if known.attributes and answer.attributes:
+            rated = known.attributes, answer.attributes
+            if fault := difference(*rated, ATTRIBUTES, (HIGH - LOW) * TOLERANCE):
+                return fault
         if known.probabilities and answer.probabilities:
             return difference(known.probabilities, answer.probabilities)
         if known.label != answer.label:

@@ -96,6 +96,11 @@ class Hub:
     def _handle(self, door: Door, frames: list[zmq.Frame], now: float) -> list[Outgoing]:
         """Pass a message to the broker; no message may end the hub, which serves others too."""
         peer, key = frames[0].bytes, self._doors.key_of(frames[-1])
+        if peer.startswith(b"\0"):
+            # libzmq has renamed a connection that a newer one of the same peer replaced: what is
+            # left of it must not speak for the peer, for example subscribe in its place
+            self._broker.refusals.add("it came on a connection that a newer one has replaced")
+            return []
         if key is None:
             return self._broker.not_admitted(door, peer)
         try:

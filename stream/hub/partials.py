@@ -158,12 +158,10 @@ class Partials:
         return verdicts
 
     def _judge(self, now: float, record: Record) -> Verdict | None:
-        """Return the verdict; None if there is neither a label nor words."""
+        """Return the verdict; None if there are neither a label, nor attributes, nor words."""
         record.transcript = record.transcript or record.words
-        enough = len(record.votes) >= max(1, self._rule.quorum)
-        if not enough and not (record.transcript and record.transcript.text):
-            return None
-        return judge(now, record, self._voters, self._rule, self._why_missing)
+        verdict = judge(now, record, self._voters, self._rule, self._why_missing)
+        return verdict if verdict.leading or verdict.attributes or verdict.text else None
 
     def _why_missing(self, record: Record, voter: str) -> str:
         service, run_ms = self._declared.get(voter), self._run_ms(voter)

@@ -114,7 +114,7 @@ def _fault_of_service(service: Service, services: frozenset[str], combiner: Comb
     foreign = sorted(set(service.labels) - set(LABELS))
     if foreign:
         return f"labels {', '.join(foreign)} are not among the eight"
-    if kind == "vote" and not service.labels:
+    if kind == "vote" and not service.labels and (name == REFINER or not service.attributes):
         return f"{name} announces no labels"
     if service.trial and len(service.trial) != len(LABELS):
         return (
@@ -124,7 +124,7 @@ def _fault_of_service(service: Service, services: frozenset[str], combiner: Comb
         return f"{name} needs a transcript, but is the transcriber"
     if name == REFINER and service.stateful:
         return f"{name} is asked about single segments and cannot keep a state"
-    if combiner is None or kind != "vote" or name == REFINER:
+    if combiner is None or not service.labels or name == REFINER:
         return ""
     fault = combiner.fault(name, service.model, service.version)
     return fault and f"{fault}: fit vote.combiner again, or use the model that it was fitted on"
@@ -147,6 +147,10 @@ def fault_of_answer(gives: Mapping[str, Service], answer: Vote | Transcript | Fa
             else ""
         )
     if isinstance(answer, Failed):
+        return ""
+    if answer.attributes is not None and not service.attributes:
+        return f"{service.name} gave attributes, which it did not announce"
+    if not answer.label and answer.attributes is not None and answer.probabilities is None:
         return ""
     if answer.label not in service.labels:
         return f"{service.name} voted {answer.label!r}, which it did not announce"

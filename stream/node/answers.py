@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from abhinaya.models.asr import Transcription
 from abhinaya.models.base import Abstention, Ballot
+from abhinaya.models.labels import Attributes
 from abhinaya.stream.wire.codec import MAX_WORKER_HEADER_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import Failed, Service, Task, Transcript, Vote, Word
 
@@ -48,12 +49,14 @@ def answer_of(
             state=outcome.state if isinstance(outcome, Abstention) else b"",
         )
     if isinstance(outcome, Ballot):
+        rated = outcome.attributes
         return Vote(
             stream=task.stream,
             sequence=task.sequence,
             voter=service.name,
             label=outcome.label,
             probabilities=outcome.probabilities,
+            attributes=None if rated is None else Attributes(*map(float, rated)),
             part=task.part,
             model=service.model,
             version=service.version,

@@ -56,6 +56,7 @@ class Voting:
             kind="vote",
             needs=tuple(sorted(card.needs)),
             labels=card.labels,
+            attributes=card.attributes,
             model=card.model,
             version=card.version,
             licence=card.licence,

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from abhinaya.models.labels import Attributes
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.report.shares import Share, shares
 from abhinaya.stream.report.talk import Talk, calls, talk
@@ -55,6 +56,19 @@ class StreamAccount:
     def labels(self) -> list[str]:
         """Labels of the stream, the one with most speech first."""
         return sorted(self.shares, key=lambda label: -self.shares[label].seconds)
+
+    @property
+    def attributes(self) -> Attributes | None:
+        """Mean attributes over the segments that have them, weighted by length; None without."""
+        rated = [
+            (row.end_s - row.start_s, (of.arousal, of.valence, of.dominance))
+            for row in self.segments
+            if isinstance(row, Decided) and (of := row.attributes)
+        ]
+        total_s = sum(seconds for seconds, _ in rated)
+        if not total_s:
+            return None
+        return Attributes(*(sum(s * values[k] for s, values in rated) / total_s for k in range(3)))
 
     @property
     def speech_s(self) -> float:
@@ -137,7 +151,7 @@ def _count_votes(account: Account, row: Decided) -> None:
         voter = account.voters.setdefault(vote.voter, Voter())
         voter.votes += 1
         voter.agreed += vote.label == row.label
-        voter.labels[vote.label] += 1
+        voter.labels.update([vote.label] if vote.label else ())
         if vote.model:
             voter.models.add(vote.model)
     for missing in row.missing:

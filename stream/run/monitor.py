@@ -256,16 +256,18 @@ class Run:
             profile = self._plan.config.profile
             check_licence(profile, node.service, node.model, node.licence)
 
-    def _supervise_processes(self) -> None:
-        now = time.monotonic()
-        limit_s = self._supervise.silent_s
+    def _watch_hub(self, now: float) -> None:
         if self._plan.remote:
             self._distant.watch(now, self._directory, self._inputs.fronts, self.supervisor)
-        elif (
-            now - self._recorder.last_received > limit_s
-            and self.supervisor.stages()[HUB] is Stage.READY
-        ):
+        elif self.supervisor.stages()[HUB] is not Stage.READY:
+            # a new hub cannot notice a frozen process: each must introduce itself again
+            self.supervisor.recheck_all(HUB)
+        elif now - self._recorder.last_received > (limit_s := self._supervise.silent_s):
             self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])
+
+    def _supervise_processes(self) -> None:
+        now = time.monotonic()
+        self._watch_hub(now)
         for death in self.supervisor.tick(now):
             self._on_exit(death)
         if self.supervisor.news and not self._progress.overloaded:
@@ -312,8 +314,6 @@ class Run:
             if death.final:
                 raise death.error
             self._recorder.forget_hub()
-            # a new hub cannot notice a frozen process: each must introduce itself again
-            self.supervisor.recheck_all()
             for front, (reason, _) in self._progress.gone.items():
                 self._end_streams(reason, [front])
             return

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import zmq
 
+from abhinaya.models.labels import Attributes
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.greeting import Greeting
@@ -56,7 +57,8 @@ class _Published:
     """The last published verdict of a segment, for comparison with the next one."""
 
     revision: int
-    label: str
+    said: tuple[str, Attributes | None]
+    """Label and attributes."""
     evidence: int
 
 
@@ -198,7 +200,7 @@ class Ledger:
             self._ended.popleft().published.clear()
 
     def _admit_verdict(self, verdict: Verdict) -> Verdict | None:
-        track = self._track(verdict.stream)
+        track, said = self._track(verdict.stream), (verdict.label, verdict.attributes)
         if not verdict.final:
             return verdict if track.is_next(verdict.sequence, verdict.part) else None
         if self._advance(verdict.stream, verdict.sequence, verdict.end):
@@ -208,9 +210,9 @@ class Ledger:
             # a repeated or revised verdict counts only if it has more answers than the last one
             if known is None or evidence(verdict) <= known.evidence:
                 return None
-            changed = verdict.label != known.label
+            changed = said != known.said
             revision = known.revision + changed
-        track.published[verdict.sequence] = _Published(revision, verdict.label, evidence(verdict))
+        track.published[verdict.sequence] = _Published(revision, said, evidence(verdict))
         if len(track.published) > self._remembered:
             del track.published[min(track.published)]
         return msgspec.structs.replace(verdict, revision=revision) if changed else None

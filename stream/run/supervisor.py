@@ -93,6 +93,8 @@ class _Child:
     ready_by: float = 0.0
     look_at: float = 0.0
     """Time of the next look at a process that is not ready yet."""
+    was_ready: bool = False
+    """Whether it only has to report to a new hub."""
     kill_at: float | None = None
     why_killed: str = ""
     suspicion: Suspicion | None = None
@@ -131,7 +133,7 @@ class Supervisor:
         """Note that a process is ready for work."""
         child = self._children.get(name)
         if child is not None and child.stage is Stage.STARTING:
-            child.stage, child.suspicion = Stage.READY, None
+            child.stage, child.suspicion, child.was_ready = Stage.READY, None, True
 
     def suspect(self, suspects: Iterable[Suspect]) -> None:
         """Watch these processes: end each that is stuck, unless it only starves; clear others."""
@@ -145,11 +147,14 @@ class Supervisor:
             elif child.suspicion is None or child.suspicion.limit_s != why.limit_s:
                 child.suspicion = Suspicion(why.reason, why.limit_s, why.used_s)
 
-    def recheck_all(self) -> None:
-        """Mark each ready process as starting: it is killed if it does not report in time."""
+    def recheck_all(self, hub: str) -> None:
+        """Mark each ready process as starting: it is killed if it does not report in time.
+
+        The time begins when the hub is ready: call it until then.
+        """
         by = time.monotonic() + 3 * self._config.silent_s
-        for child in self._children.values():
-            if child.stage is Stage.READY:
+        for name, child in self._children.items():
+            if child.was_ready and child.process is not None and name != hub:
                 child.stage, child.ready_by = Stage.STARTING, by
 
     def stop_idle(self, name: str) -> None:
@@ -222,7 +227,8 @@ class Supervisor:
 
     def _may_launch(self) -> bool:
         """Whether few enough processes are starting: many at once would all be late."""
-        return sum(c.stage is Stage.STARTING for c in self._children.values()) < AT_ONCE
+        starting = (c for c in self._children.values() if c.stage is Stage.STARTING)
+        return sum(not child.was_ready for child in starting) < AT_ONCE
 
     def _launch(self, child: _Child) -> None:
         spec = child.spec
@@ -248,6 +254,7 @@ class Supervisor:
         child.ready_by = time.monotonic() + self._config.ready_s
         child.look_at = time.monotonic() + self._config.silent_s
         child.kill_at = child.suspicion = None
+        child.was_ready = False
 
     def _enforce_time_limits(self, child: _Child, now: float) -> None:
         assert child.process is not None

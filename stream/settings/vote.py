@@ -122,7 +122,8 @@ def _conflicts_of_combiner(
     if combiner.method != vote.method:
         what = f"was fitted for {combiner.method}, not {vote.method}"
         yield f"{subject} {what}. {remedy}", setting, "vote.method"
-    for name, model in voters.items():
+    # a voter that it was not fitted on may give only attributes: the hub checks what it announces
+    for name, model in {v: m for v, m in voters.items() if v in combiner.members}.items():
         if fault := combiner.fault(name, model):
             yield f"{subject}: {fault}. {remedy}", setting, f"voters.{name}"
 

@@ -106,6 +106,7 @@ def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
         "confidence": _share(event.confidence),
         "agreement": _share(event.agreement),
         "margin": _share(event.margin),
+        **_attributes(event),
         "revision": event.revision,
         "final": event.final,
         "part": event.part,
@@ -174,12 +175,21 @@ def _vote(vote: Vote) -> dict[str, Any]:
         "voter": vote.voter,
         "label": vote.label,
         "probabilities": probabilities,
+        **_attributes(vote),
         "model": vote.model,
         "version": vote.version,
         "queue_ms": round(vote.queue_ms, 1),
         "run_ms": round(vote.run_ms, 1),
         "batch_size": vote.batch_size,
     }
+
+
+def _attributes(of: Verdict | Vote) -> dict[str, Any]:
+    """Return the field `attributes`; nothing without them."""
+    rated = of.attributes
+    if rated is None:
+        return {}
+    return {"attributes": {name: round(value, 4) for name, value in rated._asdict().items()}}
 
 
 def _transcript(transcript: Transcript) -> dict[str, Any]:

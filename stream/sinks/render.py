@@ -139,11 +139,13 @@ def _ballots(event: Verdict) -> Text:
     votes = []
     for vote in event.votes:
         text = Text(clean(vote.voter) + "\u00a0", QUIET)
-        text.append(clean(vote.label), COLOURS.get(vote.label, QUIET))
+        text.append(clean(vote.label) or str(vote.attributes), COLOURS.get(vote.label, QUIET))
         claim = _claim(vote)
         votes.append(text if claim is None else text.append(f"\u00a0{claim:.0%}", QUIET))
     for missing in event.missing:
         votes.append(Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT))
+    if event.attributes is not None:
+        votes.append(Text(str(event.attributes), QUIET))
     return Text("   ").join(votes)
 
 
@@ -175,6 +177,8 @@ def plain_verdict(event: Verdict, now_unix_s: float) -> str:
     """Return a verdict as one line of fixed columns, with the free text last."""
     votes = [_plain_vote(vote) for vote in event.votes]
     votes += [f"{clean(m.voter)}=missing({clean(m.reason)})" for m in event.missing]
+    if event.attributes is not None:
+        votes += [f"{name}={value:.1f}" for name, value in event.attributes._asdict().items()]
     confidence = "    -" if event.confidence is None else f"{event.confidence:5.3f}"
     mark = f"r{event.revision}" if event.final else "..."
     columns = [
@@ -205,8 +209,8 @@ def plain_gap(event: Gap) -> str:
 
 
 def _plain_vote(vote: Vote) -> str:
-    claim = _claim(vote)
-    return f"{clean(vote.voter)}={clean(vote.label)}" + (f":{claim:.2f}" if claim else "")
+    claim, said = _claim(vote), clean(vote.label) or str(vote.attributes).replace(" ", "")
+    return f"{clean(vote.voter)}={said}" + (f":{claim:.2f}" if claim else "")
 
 
 def _claim(vote: Vote) -> float | None:

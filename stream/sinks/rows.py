@@ -11,8 +11,20 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from abhinaya.models.labels import Attributes, Rating
 from abhinaya.models.text import one_line
 from abhinaya.stream.sinks.events import SCHEMA
+
+
+class AttributesRow(msgspec.Struct, frozen=True):
+    """Attributes of a segment."""
+
+    arousal: Rating
+    valence: Rating
+    dominance: Rating
+
+    def __str__(self) -> str:
+        return str(Attributes(self.arousal, self.valence, self.dominance))
 
 
 class VoteRow(msgspec.Struct, frozen=True):
@@ -20,9 +32,16 @@ class VoteRow(msgspec.Struct, frozen=True):
 
     voter: str
     label: str
+    """Empty if the vote has only attributes."""
     probabilities: dict[str, float | None] | None = None
     """Probability of each label; None if the voter gives only a label."""
     model: str = ""
+    attributes: AttributesRow | None = None
+
+    @property
+    def text(self) -> str:
+        """The label, or the attributes without one."""
+        return self.label or str(self.attributes or "")
 
     @property
     def claim(self) -> float | None:
@@ -70,6 +89,7 @@ class Decided(msgspec.Struct, frozen=True, tag="verdict", tag_field="type"):
     votes: tuple[VoteRow, ...] = ()
     missing: tuple[MissingRow, ...] = ()
     transcript: TranscriptRow | None = None
+    attributes: AttributesRow | None = None
     latency_ms: dict[str, float] = {}
 
     @property

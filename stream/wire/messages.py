@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.models.labels import Attributes
 from abhinaya.stream.clock import to_seconds
 
 DTYPES: Final = ("int16", "float32")
@@ -270,7 +271,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: Literal["transcript", "vote"]
     needs: tuple[Literal["audio", "transcript"], ...]
     labels: tuple[Name, ...] = ()
-    """Possible labels of the votes; empty for a transcriber."""
+    """Possible labels of the votes; empty for a transcriber, and for a voter that gives only
+    attributes."""
+    attributes: bool = False
+    """Whether votes may have attributes."""
     model: Short
     version: Short
     licence: Short
@@ -355,9 +359,12 @@ class Vote(Message, frozen=True, kw_only=True):
     stream: StreamId
     sequence: Count
     voter: Name
-    label: Name
+    label: Short
+    """Empty if the vote has only attributes."""
     probabilities: tuple[float, ...] | None = None
     """In the order of models.labels.LABELS; None for a voter without probabilities."""
+    attributes: Attributes | None = None
+    """Arousal, valence, dominance from 1 to 7; None for a voter that does not rate them."""
     part: Count = 0
     model: Short
     version: Short
@@ -514,6 +521,8 @@ class Verdict(Message, frozen=True, kw_only=True):
     """Share of the votes for the leading label."""
     margin: Share = 0.0
     """Lead over the second label; 0 on a tie."""
+    attributes: Attributes | None = None
+    """Mean over the votes that have attributes; None if none has."""
     revision: Count = 0
     part: Count = 0
     """0: final; otherwise the number of the partial. Such a verdict is provisional, has revision 0,

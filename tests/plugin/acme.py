@@ -1,7 +1,8 @@
-"""What another package may add: two voters, a transcriber, a source and an output format."""
+"""What another package may add: voters, a transcriber, a source and an output format."""
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,38 @@ class Loudness:
         loud = [float(np.abs(each.samples).max()) > self.limit for each in batch]
         sure = {True: LABELS.index("angry"), False: LABELS.index("neutral")}
         return [ballot(np.eye(len(LABELS))[sure[each]] * 0.9 + 0.0125) for each in loud]
+
+
+class Moods(Loudness):
+    """Says what Loudness says, and how strongly: arousal by loudness, the rest in the middle."""
+
+    def __init__(self):
+        super().__init__()
+        self.card = replace(card("moods"), attributes=True)
+
+    def vote(self, batch) -> list[Ballot | Abstention]:
+        loud = [1 + 6 * float(np.abs(each.samples).max()) for each in batch]
+        pairs = zip(super().vote(batch), loud, strict=True)
+        return [replace(said, attributes=(arousal, 4.0, 4.0)) for said, arousal in pairs]
+
+
+class Rates:
+    """Gives only attributes: no label."""
+
+    def __init__(self):
+        self.card = replace(card("rates", ()), attributes=True)
+
+    def vote(self, batch) -> list[Ballot | Abstention]:
+        return [Ballot(attributes=(1.0, 4.0, 7.0)) for _ in batch]
+
+
+class Wild(Rates):
+    """Gives values that are none, but not in its trial, which takes a second."""
+
+    def vote(self, batch) -> list[Ballot | Abstention]:
+        odd = (float("nan"), 8.0, -1.0)
+        sane = [len(each.samples) <= RATE for each in batch]
+        return [Ballot(attributes=(1.0, 2.0, 3.0) if each else odd) for each in sane]
 
 
 class Turns:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import HIGH, LABELS, LOW
 from abhinaya.train.data.clips import OTHER, Clip
 from abhinaya.train.data.read_plain import LETTERS
 from abhinaya.train.data.tables import Row, rows_of, text_of
@@ -33,7 +33,6 @@ PARTITIONS: Final = {
 }  # fmt: skip
 HIDDEN: Final = "test3"
 ATTRIBUTES: Final = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
-LOW, HIGH = 1.0, 7.0
 
 
 def read_msp_podcast(folder: Path) -> list[Clip]:

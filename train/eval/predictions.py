@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
-from abhinaya.models.labels import ATTRIBUTES, HIGH, LABELS, LOW, UNKNOWN, Attributes
+from abhinaya.models.labels import ATTRIBUTES, HIGH, LABELS, LOW, UNKNOWN, Attributes, Rating
 from abhinaya.train.data.clips import OTHER, Clip
 from abhinaya.train.data.read_msp import ATTRIBUTES as CHALLENGE
 from abhinaya.train.data.read_plain import AUDIO, known_label
@@ -318,12 +318,15 @@ class Vote(msgspec.Struct):
     probabilities: dict[str, float] | None
     model: str = ""
     version: str = ""
+    attributes: dict[str, Rating] | None = None
 
     def ballot(self) -> Ballot:
         """Return the answer as a ballot."""
-        given = self.probabilities
+        given, rated = self.probabilities, self.attributes
+        if self.label and self.label not in LABELS:
+            raise ValueError(f"{self.label!r} is not a label")
         shares = None if given is None else tuple(given[name] for name in LABELS)
-        return Ballot(LABELS[LABELS.index(self.label)], shares)
+        return Ballot(self.label, shares, attributes=_attributes(rated))
 
 
 class Verdict(msgspec.Struct):
@@ -336,6 +339,11 @@ class Verdict(msgspec.Struct):
     start_s: float
     end_s: float
     votes: list[Vote]
+    attributes: dict[str, Rating] | None = None
+
+
+def _attributes(values: Mapping[str, float] | None) -> Attributes | None:
+    return None if values is None else Attributes(*(values[name] for name in ATTRIBUTES))
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
@@ -368,8 +376,9 @@ def _from_events(path: Path) -> dict[str, Predictions]:
     models: dict[str, set[tuple[str, str]]] = {}
     for verdict in read_verdicts(path):
         ballots = {vote.voter: vote.ballot() for vote in verdict.votes}
-        if verdict.label != UNKNOWN:
-            ballots[VERDICT] = Ballot(verdict.label)
+        label = "" if verdict.label == UNKNOWN else verdict.label
+        if label or verdict.attributes:
+            ballots[VERDICT] = Ballot(label, attributes=_attributes(verdict.attributes))
         for voter, ballot in ballots.items():
             of = parts.setdefault(voter, {}).setdefault(verdict.stream, [])
             of.append((ballot, verdict.end_s - verdict.start_s))

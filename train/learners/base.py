@@ -1,7 +1,6 @@
 """The interface between the trainer and a model: `Learner`, and the examples that it gets.
 
-B examples in a batch, C classes, K outputs: the classes, then the 3 attributes, each only if the
-recipe has a loss on them.
+B examples in a batch, C classes, K outputs: those of each head that the recipe has a loss on.
 """
 
 from __future__ import annotations
@@ -32,26 +31,42 @@ class Example:
     samples: FloatArray
     """[n] 16 kHz mono, augmented and cut; empty for a model that needs no audio."""
     transcript: str
-    shares: FloatArray
-    """[C] target: share of the votes for each class; zeros if only attributes are known."""
-    attributes: FloatArray
-    """[3] arousal, valence, dominance from 0 to 1; NaN if the corpus has none."""
+    targets: FloatArray
+    """[K] target of each output: shares of votes for labels, values from 0 to 1 for attributes. A
+    head without a known target has zeros (shares) or NaN."""
     draw: int = 0
     """Random number of this clip and epoch, for choices of the model; 0 in validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Names of the K outputs of a model."""
+    """Names of the K outputs of a model, by head."""
 
-    classes: tuple[str, ...]
-    """Labels, in order; empty if the model gives only attributes."""
-    attributes: bool = False
+    heads: Mapping[str, tuple[str, ...]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels, in order; empty if the model gives none."""
+        return self.heads.get("primary", ())
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the name of each of the K outputs."""
-        return (*self.classes, *(ATTRIBUTES if self.attributes else ()))
+        """Return the name of each of the K outputs; auxiliary ones begin with their head."""
+        plain: tuple[str, ...] = ("primary", "attributes")
+        return tuple(
+            name if head in plain else f"{head} {name}"
+            for head, names in self.heads.items()
+            for name in names
+        )
+
+    def columns(self, head: str) -> slice:
+        """Return the columns of a head among the K outputs."""
+        start = 0
+        for name, outputs in self.heads.items():
+            if name == head:
+                return slice(start, start + len(outputs))
+            start += len(outputs)
+        return slice(start, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +79,15 @@ class Learner:
     """Builds the model's inputs from examples; runs on the CPU, often in a worker process."""
     save: Callable[[Path, Tensors, Mapping[str, Any]], None]
     """Writes a checkpoint to a folder: state of the module, metadata. Raises WriteError."""
+    outputs: Outputs
+    """The outputs of the module."""
     model: str
     """Name, in the registry, of the voter that loads the checkpoint."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of that voter, without the folder of the checkpoint."""
-    checkpoint: str = "checkpoint"
-    """Name of the option for that folder."""
     arguments: Callable[[Inputs], Iterable[Any]] = dict.values
-    """Returns the positional arguments of the module, from inputs on its device."""
-    frozen: tuple[nn.Module, ...] = ()
-    """Parts that stay in evaluation mode during training."""
+    """Returns the positional arguments of the module, from inputs on its device. With mixup, inputs
+    have a `mix` of `models/published/fusion.py`."""
     shortest: int = 0
     """Fewest samples of a clip that the model can be trained on."""
 
@@ -82,48 +96,39 @@ class Learner:
         found: Tensor = module(*self.arguments(inputs))
         return found
 
-    def learn(self) -> None:
-        """Switch to training mode, except for the frozen parts."""
-        self.module.train()
-        for part in self.frozen:
-            part.eval()
-
     def voter(self, folder: Path | str) -> tuple[str, dict[str, Any]]:
         """Return the model name and options that load the checkpoint in `folder`."""
-        return self.model, {**self.options, self.checkpoint: str(folder)}
+        return self.model, {**self.options, "checkpoint": str(folder)}
 
 
-def start_from(
-    module: nn.Module,
-    state: Mapping[str, Tensor],
-    names: Sequence[str],
-    outputs: Outputs,
-    prefix: str,
-    subject: str,
-) -> None:
-    """Load `state` into `module`, with its outputs `names` put into the order of `outputs`.
+def ordered(
+    state: Mapping[str, Tensor], names: Sequence[str], wanted: Sequence[str], layer: str, of: object
+) -> Tensors:
+    """Return `state` with the outputs of a linear layer, called `names`, in the order of `wanted`.
 
-    Attributes that the recipe does not learn are left out. Weights that `state` lacks keep their
-    values. `prefix` is the name of the output layer.
-
-    Raises LabelsError: the outputs are not those of the recipe; KeysError: the weights belong to
-    another model.
+    Attributes that are not wanted are left out. Raises LabelsError: `names` are other outputs.
     """
-    given, wanted = set(names), set(outputs.names)
-    if wanted - given or given - wanted - {*ATTRIBUTES}:
+    if set(wanted) - set(names) or set(names) - set(wanted) - {*ATTRIBUTES}:
         raise LabelsError(
-            subject,
-            f"its outputs are {', '.join(names)}, the recipe's are {', '.join(outputs.names)}",
+            of,
+            f"its outputs are {', '.join(names)}, the recipe's are {', '.join(wanted)}",
             "start from a checkpoint with the same ones, or set data.classes to its",
         )
-    rows = torch.tensor([list(names).index(name) for name in outputs.names])
-    turned = {f"{prefix}.weight", f"{prefix}.bias"}
-    ordered = {k: t[rows] if k in turned else t for k, t in state.items()}
+    rows = torch.tensor([list(names).index(name) for name in wanted])
+    turned = {f"{layer}.weight", f"{layer}.bias"}
+    return {k: t[rows] if k in turned else t for k, t in state.items()}
+
+
+def start_from(module: nn.Module, state: Mapping[str, Tensor], of: object) -> None:
+    """Load `state` into `module`; weights that it lacks keep their values.
+
+    Raises KeysError: the weights belong to another model.
+    """
     own = {k: t.shape for k, t in module.state_dict().items()}
-    if wrong := [k for k, t in ordered.items() if own.get(k) != t.shape]:
+    if wrong := [k for k, t in state.items() if own.get(k) != t.shape]:
         raise KeysError(
-            subject,
+            of,
             f"weights of another model or size: {listed(wrong, 4)}",
             "use the recipe that it was trained with",
         )
-    module.load_state_dict(ordered, strict=False)
+    module.load_state_dict(state, strict=False)

@@ -23,7 +23,7 @@ from abhinaya.models.published.llama import (
 )
 from abhinaya.models.published.lora import add_lora, fill_lora, is_lora
 from abhinaya.models.published.voting_batch import padded, valid
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.recipes.learner_options import LlamaOptions
 
 _OUT: Final = "head.out"
@@ -45,7 +45,8 @@ def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -
     module = LlamaClassifier(body, head.to(where.device))
     if found is not None:
         state = {f"head.{k}": t for k, t in rest.items()}
-        start_from(module, state, found.extra.get("labels", LABELS), outputs, _OUT, start)
+        names = found.extra.get("labels", LABELS)
+        start_from(module, ordered(state, names, outputs.names, _OUT, start), start)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
         """Tokenise and pad the transcripts."""
@@ -65,6 +66,7 @@ def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -
         module,
         inputs,
         write,
+        outputs,
         model="llama-lora",
         options={
             "llm": o.llm,

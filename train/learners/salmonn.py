@@ -21,7 +21,7 @@ from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenize
 from abhinaya.models.published.lora import fill_lora, is_lora
 from abhinaya.models.published.salmonn import Salmonn
 from abhinaya.models.published.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.learners.llama import spare_memory
 from abhinaya.train.recipes.learner_options import SalmonnOptions
 
@@ -44,7 +44,8 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
     module = Salmonn(bridge.to(where.device), body, head.to(where.device))
     if start:
         state = {f"head.{k}": t for k, t in parts.head.items()}
-        start_from(module, state, parts.labels or LABELS, outputs, _OUT, start)
+        names = parts.labels or LABELS
+        start_from(module, ordered(state, names, outputs.names, _OUT, start), start)
     fixed = None if o.prompt == "random" else int(o.prompt)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
@@ -70,6 +71,7 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
         module,
         inputs,
         write,
+        outputs,
         model="salmonn-13b" if body.config.hidden_size >= _WIDTH_13B else "salmonn-7b",
         options={
             "whisper": o.whisper,

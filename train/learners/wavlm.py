@@ -6,42 +6,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-import torch
-from torch import nn
-from transformers import WavLMConfig, WavLMModel
-
 from abhinaya.models.checkpoint import Tensors
-from abhinaya.models.hugging_face import locate, translated
+from abhinaya.models.published.encoders import load_encoder
 from abhinaya.models.published.heads import Pool
+from abhinaya.models.published.specs import EncoderSpec
 from abhinaya.models.published.wavlm import S1, S1Config, WaveNorm, load_s1, save_s1
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.recipes.learner_options import WavlmOptions
 
-_SAMPLES_PER_FRAME: Final = 320
 _OUT: Final = "head.out"
 
 
 def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str) -> Learner:
     """Build a trainable S1. Its checkpoint has all weights, so the voter needs no other file."""
-    encoder = _encoder(o.encoder)
-    module = S1(
-        S1Config(
-            wavlm=encoder.config.to_diff_dict(),
-            pool=cast("Pool", o.pool),
-            hidden=o.hidden,
-            labels=outputs.names,
-            norm=norm,
-        )
-    )
-    module.wavlm_model.load_state_dict(encoder.state_dict())
+    encoder = load_encoder(EncoderSpec(o.encoder, train="tuned"), norm)
+    fields = encoder.config.to_diff_dict()
+    module = S1(S1Config(fields, cast("Pool", o.pool), o.hidden, outputs.names, norm))
+    module.wavlm_model = cast("Any", encoder.model)
     module.head.input_dropout.p = o.input_dropout
     if start:
         found = load_s1(start)
-        start_from(module, found.state_dict(), found.config.labels, outputs, _OUT, start)
-    body: nn.Module = module.wavlm_model
-    _freeze(body, o.trained_layers)
-    # In training, WavLM masks runs of this many frames.
-    masked = encoder.config.mask_time_length if encoder.config.apply_spec_augment else 0
+        names = found.config.labels
+        start_from(module, ordered(found.state_dict(), names, outputs.names, _OUT, start), start)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
         """Scale and pad the waves."""
@@ -51,29 +37,4 @@ def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str)
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         save_s1(module, folder, extra, state)
 
-    return Learner(
-        module,
-        inputs,
-        write,
-        model="wavlm",
-        frozen=() if o.trained_layers else (body,),
-        shortest=(masked + 2) * _SAMPLES_PER_FRAME,
-    )
-
-
-def _encoder(name: str) -> Any:
-    folder = locate(name, ["config.json", "*.safetensors", "pytorch_model*.bin*"])
-    model: Any = WavLMModel
-    with translated(name):
-        config = WavLMConfig.from_pretrained(folder)
-        return model.from_pretrained(folder, config=config, dtype=torch.float32)
-
-
-def _freeze(encoder: Any, layers: int) -> None:
-    """Freeze all but the last `layers` layers of the encoder; -1: only its convolutions."""
-    if layers < 0:
-        encoder.feature_extractor.requires_grad_(False)
-        return
-    encoder.requires_grad_(False)
-    for layer in encoder.encoder.layers[len(encoder.encoder.layers) - layers :]:
-        layer.requires_grad_(True)
+    return Learner(module, inputs, write, outputs, model="wavlm", shortest=encoder.shortest)

@@ -21,7 +21,7 @@ from abhinaya.models.interrupts import SIGNALS
 from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example, Inputs, Learner
 from abhinaya.train.metrics import Indices, Numbers
-from abhinaya.train.recipes.recipe import TrainRecipe
+from abhinaya.train.recipes.tables import TrainRecipe
 
 POOL: Final = 64
 """Batches whose clips are sorted by length together, for little padding in a shuffled order."""
@@ -33,15 +33,15 @@ Step = tuple[Rows, ...]
 
 
 def epoch_steps(
-    labels: Indices, lengths: Numbers, stage: TrainRecipe, seed: Sequence[int]
+    labels: Indices, lengths: Numbers, stage: TrainRecipe, seed: Sequence[int], neutral: int = 0
 ) -> list[Step]:
     """Divide an epoch into steps; clips that do not fill a whole step are left out.
 
-    `labels` and `lengths` [N] describe the training clips; `seed` belongs to this epoch. Raises
-    DataError if there are too few clips for one step.
+    `labels` and `lengths` [N] describe the training clips; `seed` belongs to this epoch; `neutral`
+    is the class of neutral clips. Raises DataError if there are too few clips for one step.
     """
     rng = np.random.default_rng(list(seed))
-    rows = _rows(labels, stage, rng)
+    rows = _rows(labels, stage, neutral, rng)
     batches: list[Rows] = []
     for start in range(0, len(rows), POOL * stage.batch):
         pool = rows[start : start + POOL * stage.batch]
@@ -60,23 +60,28 @@ def epoch_steps(
     return [tuple(batches[int(b)] for b in step) for step in each]
 
 
-def _rows(labels: Indices, stage: TrainRecipe, rng: np.random.Generator) -> Indices:
+def _rows(labels: Indices, stage: TrainRecipe, neutral: int, rng: np.random.Generator) -> Indices:
+    if stage.sampler == "shuffle":
+        return rng.permutation(len(labels))
     if stage.sampler == "undersample":
-        return undersample(labels, stage.cap, rng)
-    if stage.sampler == "balanced":
-        return balanced_draw(labels, len(labels), rng)
-    return rng.permutation(len(labels))
+        chosen = undersample(labels, stage.cap, rng)
+    elif stage.sampler == "balanced":
+        chosen = balanced_draw(labels, len(labels), rng)
+    else:
+        groups = np.where(labels >= 0, labels == neutral, -1)
+        chosen = balanced_draw(groups, len(labels), rng)
+    others = rng.permutation(np.flatnonzero(labels < 0))[: round(stage.others * len(chosen))]
+    return rng.permutation(np.concatenate([chosen, others]))
 
 
 def undersample(labels: Indices, cap: int, rng: np.random.Generator) -> Indices:
-    """Return the rows of an epoch [<= N], shuffled: at most `cap` of each class, drawn at random.
+    """Return rows [<= N]: at most `cap` of each class, drawn at random; 0: as in the rarest class.
 
     Rows without a label (-1) are left out.
     """
-    chosen = [
-        rng.permutation(np.flatnonzero(labels == c))[:cap] for c in np.unique(labels[labels >= 0])
-    ]
-    return rng.permutation(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+    of = [np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0])]
+    most = cap or min((len(rows) for rows in of), default=0)
+    return np.concatenate([rng.permutation(rows)[:most] for rows in of] or [labels[:0]])
 
 
 def balanced_draw(labels: Indices, size: int, rng: np.random.Generator) -> Indices:
@@ -95,17 +100,17 @@ def validation_batches(lengths: Numbers, batch: int) -> list[Rows]:
     return [tuple(order[k : k + batch]) for k in range(0, len(order), batch)]
 
 
-def rate_at(stage: TrainRecipe, step: int, steps: int) -> float:
-    """Return the learning rate of step 0 <= `step` < `steps` of a stage."""
+def rate_factor(stage: TrainRecipe, step: int, steps: int) -> float:
+    """Return the share of the highest learning rate in step 0 <= `step` < `steps` of a stage."""
     warm = round(stage.warmup * steps)
     if step < warm:
-        return stage.rate * (step + 1) / warm
+        return (step + 1) / warm
     done = (step - warm) / max(1, steps - warm)
     if stage.schedule == "linear":
-        return stage.rate * (1.0 - done)
+        return 1.0 - done
     if stage.schedule == "cosine":
-        return stage.rate * 0.5 * (1.0 + float(np.cos(np.pi * done)))
-    return stage.rate
+        return 0.5 * (1.0 + float(np.cos(np.pi * done)))
+    return 1.0
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -117,10 +122,8 @@ class Batch:
 
     names: tuple[str, ...]
     inputs: Inputs
-    shares: Tensor
-    """[B, C] shares of the votes."""
-    attributes: Tensor
-    """[B, 3] arousal, valence, dominance from 0 to 1; NaN if unknown."""
+    targets: Tensor
+    """[B, K] target of each output."""
 
 
 class _Batches(Dataset[Batch | str]):
@@ -141,8 +144,7 @@ class _Batches(Dataset[Batch | str]):
         return Batch(
             names=tuple(e.name for e in examples),
             inputs=self._learner.inputs(examples),
-            shares=torch.from_numpy(np.stack([e.shares for e in examples])),
-            attributes=torch.from_numpy(np.stack([e.attributes for e in examples])),
+            targets=torch.from_numpy(np.stack([e.targets for e in examples])),
         )
 
 

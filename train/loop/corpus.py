@@ -115,7 +115,8 @@ def _unfit(clip: Clip, recipe: Recipe, needs: frozenset[Need], learnt: bool) -> 
         voted = any(clip.votes.get(label, 0.0) > 0.0 for label in data.classes)
         no_target = "" if voted else "no vote for a class"
     else:
-        no_target = "" if clip.label in data.classes else "no consensus on a class"
+        known = clip.consensus if learnt else clip.label  # validation is on the eight labels
+        no_target = "" if known in data.classes else "no consensus on a class"
     text, audio = "transcript" in needs, "audio" in needs
     for reason, wrong in (
         ("no transcript", text and not words),

@@ -22,6 +22,7 @@ from accelerate.utils import (
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
+from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.learner_options import LlamaOptions, SalmonnOptions, WavlmOptions
 from abhinaya.train.recipes.recipe import Recipe
@@ -37,7 +38,8 @@ def accelerator_for(recipe: Recipe) -> Accelerator:
     Raises TrainingError: the trainer or this recipe does not support this way to start.
     """
     bf16 = _bf16(recipe.precision)
-    drops = isinstance(recipe.options, WavlmOptions)  # WavLM skips random layers in training
+    # WavLM skips random layers in training; a stage may have no loss on a head
+    drops = isinstance(recipe.options, WavlmOptions | NetworkSpec)
     unused = DistributedDataParallelKwargs(find_unused_parameters=drops)
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[unused])
     _shard_on_cpus(accelerator)

@@ -6,8 +6,10 @@ Every random choice depends only on (seed, epoch, clip). N clips, C classes.
 from __future__ import annotations
 
 import io
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,16 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
-from abhinaya.models.labels import ATTRIBUTES, LABELS
+from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_audio, read_clip
 from abhinaya.train.data.channels import Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
-from abhinaya.train.learners.base import Example
+from abhinaya.train.learners.base import Example, Outputs
 from abhinaya.train.metrics import Indices
-from abhinaya.train.recipes.recipe import AugmentRecipe, Recipe, TargetRecipe
+from abhinaya.train.recipes.recipe import Recipe
+from abhinaya.train.recipes.tables import AugmentRecipe, TargetRecipe
 
 Doubles = npt.NDArray[np.float64]
+GENDERS: Final = ("f", "m")
 _MODEL_DRAW: Final = 1
 _VOTE_DRAW: Final = 2
 """Added to (seed, epoch, clip), so that these draws differ from each other and from `augment`."""
@@ -44,7 +48,7 @@ class Teaching:
     @property
     def labels(self) -> Indices:
         """[N] class index of each clip's consensus; -1 without one."""
-        known = [c.label if c.label in self._classes else None for c in self._clips]
+        known = [c.consensus if c.consensus in self._classes else None for c in self._clips]
         return np.array([self._classes.index(x) if x else -1 for x in known], np.int64)
 
     def shares(self, i: int, target: TargetRecipe, epoch: int) -> FloatArray:
@@ -53,7 +57,7 @@ class Teaching:
         if target.kind == "distribution":
             shares = self._distribution(i, target, epoch)
         else:
-            shares = self._counts({clip.label: 1.0} if clip.label else {})
+            shares = self._counts({clip.consensus: 1.0} if clip.consensus else {})
         if target.smoothing and shares.any():
             shares = (1.0 - target.smoothing) * shares + target.smoothing / len(shares)
         return shares.astype(np.float32)
@@ -102,17 +106,32 @@ def class_counts(labels: Indices, classes: Sequence[str] = LABELS) -> tuple[int,
     return counts
 
 
+def secondary_names(clips: Sequence[Clip], most: int = 17) -> tuple[str, ...]:
+    """Return the most frequent names of secondary votes, sorted; MSP-Podcast has 17."""
+    votes: Counter[str] = Counter()
+    for clip in clips:
+        votes.update(clip.secondary)
+    return tuple(sorted(name for name, _ in votes.most_common(most)))
+
+
 class Examples:
     """Makes the examples of the training clips or of the validation clips."""
 
     def __init__(
-        self, root: Path, clips: Sequence[Clip], recipe: Recipe, needs: frozenset[Need]
+        self,
+        root: Path,
+        clips: Sequence[Clip],
+        recipe: Recipe,
+        needs: frozenset[Need],
+        outputs: Outputs,
     ) -> None:
-        self.clips = clips
+        self.clips, self._outputs = clips, outputs
         self._root, self._recipe, self._needs_audio = root, recipe, "audio" in needs
         self._teaching = Teaching(clips, recipe.data.classes, recipe.seed)
         self._crop_s = recipe.data.max_s if recipe.data.crop == "random" else None
         found = recipe.augment.surroundings
+        _, where, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
+        self._partners = np.cumsum(1.0 / counts[where]) if len(clips) else np.zeros(0)
         self._around = Surroundings.find(Path(found)) if found else Surroundings((), ())
 
     @property
@@ -131,7 +150,7 @@ class Examples:
             return self._example(i, self._sound(i, target, epoch), draw)
         sound = augment(
             lambda k: self._sound(k, target, epoch),
-            len(self.clips),
+            self._partners,
             i,
             self._recipe.augment,
             self._crop_s,
@@ -147,19 +166,34 @@ class Examples:
 
     def _sound(self, i: int, target: TargetRecipe, epoch: int) -> Sound:
         """Return clip `i` before augmentation; without samples for a text model."""
-        shares = self._teaching.shares(i, target, epoch)
         empty = np.zeros(0, np.float32)
-        return Sound(read_clip(self._root, self.clips[i]) if self._needs_audio else empty, shares)
+        samples = read_clip(self._root, self.clips[i]) if self._needs_audio else empty
+        return Sound(samples, self._targets(i, target, epoch), self.clips[i].transcript)
+
+    def _targets(self, i: int, target: TargetRecipe, epoch: int) -> FloatArray:
+        """Return the target of each of the K outputs."""
+        clip, found = self.clips[i], [np.zeros(0, np.float32)]
+        for head, names in self._outputs.heads.items():
+            row = np.full(len(names), np.nan, np.float32)
+            match head:
+                case "primary":
+                    row = self._teaching.shares(i, target, epoch)
+                case "attributes":
+                    row[:] = [clip.attributes.get(name, math.nan) for name in names]
+                case "secondary" if total := sum(clip.secondary.get(name, 0.0) for name in names):
+                    row[:] = [clip.secondary.get(name, 0.0) / total for name in names]
+                case "gender" if clip.gender in names:
+                    row[:] = [float(clip.gender == name) for name in names]
+            found.append(row)
+        return np.concatenate(found)
 
     def _example(self, i: int, sound: Sound, draw: int) -> Example:
         clip = self.clips[i]
-        known = [clip.attributes.get(name, float("nan")) for name in ATTRIBUTES]
         return Example(
             name=clip.path or clip.id,
             samples=sound.samples[: round(self._recipe.data.max_s * SAMPLE_RATE)],
-            transcript=clip.transcript,
-            shares=sound.votes,
-            attributes=np.array(known, np.float32),
+            transcript=sound.words,
+            targets=sound.targets,
             draw=draw,
         )
 
@@ -169,17 +203,18 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The samples of a clip and its target."""
+    """The samples of a clip, its target and its words."""
 
     samples: FloatArray
     """[n] 16 kHz mono in [-1, 1]."""
-    votes: FloatArray
-    """[C] shares of the votes, which sum to 1."""
+    targets: FloatArray
+    """[K] target of each output."""
+    words: str = ""
 
 
 def augment(
     sound_of: Callable[[int], Sound],
-    n: int,
+    partners: Doubles,
     i: int,
     recipe: AugmentRecipe,
     crop_s: float | None,
@@ -187,16 +222,19 @@ def augment(
     seed: int,
     epoch: int = 0,
 ) -> Sound:
-    """Augment sound `i` of `n`, perhaps joined with another of them, drawn by (seed, epoch, i).
+    """Augment sound `i`, perhaps joined with another, as (seed, epoch, i) draws it.
 
+    `partners` [N] are the cumulative weights of the others. As in SAIL's mixing (arXiv 2505.22133)
+    the order of the two is random, and a gap as likely as an overlap.
     Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s.
     """
     rng = np.random.default_rng((seed, epoch, i))
     sound = sound_of(i)
-    if n > 1 and rng.random() < recipe.pair:
-        partner = sound_of((i + 1 + int(rng.integers(n - 1))) % n)
-        gap_s = float(rng.uniform(recipe.pair_from_s, recipe.pair_to_s))
-        sound = mix_pair(sound, partner, gap_s)
+    if rng.random() < recipe.pair:
+        other = sound_of(int(np.searchsorted(partners, rng.random() * partners[-1], "right")))
+        gap_s = float(rng.uniform(-1.0, 1.0)) * recipe.pair_s
+        pair = (sound, other) if rng.random() < 0.5 else (other, sound)
+        sound = mix_pair(*pair, gap_s)
     samples = sound.samples
     if crop_s is not None:
         samples = crop(samples, crop_s, rng)
@@ -204,7 +242,7 @@ def augment(
         samples = send_through(samples, draw_channel(rng, around), rng)
     if rng.random() < recipe.codec:
         samples = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000])))
-    return Sound(samples, sound.votes)
+    return replace(sound, samples=samples)
 
 
 def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> FloatArray:
@@ -219,7 +257,7 @@ def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> Float
 def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
     """Join two clips with a gap of `gap_s` seconds between them; below 0 they overlap.
 
-    The votes are the mean of both, as in SAIL's mixing. An overlap is at most as long as the
+    The targets are the mean of both, as in SAIL's mixing. An overlap is at most as long as the
     shorter clip. The sum is scaled down only if it would clip.
     """
     gap = max(round(gap_s * SAMPLE_RATE), -min(len(first.samples), len(second.samples)))
@@ -228,8 +266,8 @@ def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
     mixed[: len(first.samples)] += first.samples
     mixed[start : start + len(second.samples)] += second.samples
     peak = float(np.abs(mixed).max(initial=0.0))
-    votes: FloatArray = ((first.votes + second.votes) / 2.0).astype(np.float32)
-    return Sound(mixed / max(1.0, peak), votes)
+    targets: FloatArray = ((first.targets + second.targets) / 2.0).astype(np.float32)
+    return Sound(mixed / max(1.0, peak), targets, f"{first.words} {second.words}".strip())
 
 
 def through_opus(samples: FloatArray, bits_per_s: int) -> FloatArray:

@@ -1,10 +1,15 @@
 """Formulas of the losses. `losses` in `recipes/NAME.toml` chooses those of a voter, by kind.
 
-    ce     weighted_cross_entropy   eq. 1 of arXiv 2505.18217
-    focal  weighted_focal           eq. 2
-    vs     vector_scaling           eq. 3 and 4
-    kld    kl_divergence            of the distribution of votes (the loss of the SAIL systems)
-    ccc    ccc_loss                 1 - concordance, for arousal, valence, dominance
+    ce         weighted_cross_entropy  eq. 1 of arXiv 2505.18217
+    focal      weighted_focal       eq. 2
+    vs         vector_scaling       eq. 3 and 4
+    kld        kl_divergence        of the distribution of votes (the loss of the SAIL systems)
+    soft_f1    soft_f1_loss         1 - macro-F1 of the probabilities
+    margin     margin_loss          neutral against the rest, a score each
+    rank       rank_loss            neutral above the rest, each pair
+    ccc        ccc_loss             1 - concordance, for arousal, valence, dominance
+    mse        squared_error        on the scale 1 to 7
+    gauss_mse  squared_error        weighed by how near the answer is to 4
 
 B batch, C classes. Logits [B, C]; targets are class indices [B] or shares of votes [B, C] that sum
 to 1; weights [C]. The published code differs from the paper, so there are three reductions:
@@ -25,17 +30,20 @@ from torch import Tensor
 
 Reduction = Literal["paper", "weighted_mean", "broadcast"]
 
+SPAN: Final = 6.0
+"""Width of the scale of attributes, 1 to 7."""
 CODE_WEIGHTS: Final = (1.25, 3.125, 6.25, 6.25, 0.5, 0.28, 1.38, 3.125)
 """Rounded class weights of the published code, in the order of LABELS."""
 
 
-def class_weights(counts: Sequence[int]) -> Tensor:
-    """Return the weights N / (C N_c) [C], float64, of classes with `counts` [C] items.
+def class_weights(counts: Sequence[int], power: float = 1.0) -> Tensor:
+    """Return the weights (N / (C N_c))^power [C], float64, of classes with `counts` [C] items.
 
     Raises ValueError: a class is empty, so its weight would be infinite.
     """
     n = _counted(counts)
-    return n.sum() / (len(counts) * n)
+    found: Tensor = (n.sum() / (len(counts) * n)) ** power
+    return found
 
 
 def weighted_cross_entropy(
@@ -100,6 +108,46 @@ def kl_divergence(logits: Tensor, votes: Tensor, weights: Tensor | None = None) 
     if weights is not None:
         terms = terms * weights.to(terms)
     return terms.sum(dim=1).mean()
+
+
+def soft_f1_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 - macro-F1 of a batch, with probabilities in the place of decisions.
+
+    Classes without a target in the batch do not count.
+    """
+    p, shares = torch.softmax(logits, dim=1), _shares(targets, logits)
+    f1 = 2.0 * (p * shares).sum(0) / (p.sum(0) + shares.sum(0))
+    return 1.0 - f1[shares.sum(0) > 0].mean()
+
+
+def margin_loss(scores: Tensor, neutral: Tensor) -> Tensor:
+    """Return the mean soft margin log(1 + exp(-y z)) of scores z [B]; y is 1 if neutral, else -1.
+
+    `neutral` [B] may also be a share of votes: then both sides count by their shares.
+    """
+    return torch.nn.functional.binary_cross_entropy_with_logits(scores, neutral.to(scores))
+
+
+def rank_loss(scores: Tensor, neutral: Tensor) -> Tensor:
+    """Return the mean of log(1 + exp(z_r - z_n)) over pairs of a neutral clip n and another clip r.
+
+    A clip is neutral if more than half of its votes are. Without a pair it is 0.
+    """
+    ours = neutral > 0.5
+    pairs = scores[~ours][None, :] - scores[ours][:, None]
+    return torch.nn.functional.softplus(pairs).mean() if pairs.numel() else scores.sum() * 0.0
+
+
+def squared_error(given: Tensor, truth: Tensor, sigma: float | None = None) -> Tensor:
+    """Return the mean squared error of attributes, both from 0 to 1, on the scale 1 to 7.
+
+    With `sigma`, each is weighed by exp(-(y - 4)^2 / (2 sigma^2)) for the answer y: models like to
+    answer the middle, so an error counts most there.
+    """
+    square = (SPAN * (given - truth)).square()
+    if sigma is not None:
+        square = square * torch.exp(-(SPAN * (given - 0.5)).square() / (2.0 * sigma**2))
+    return square.mean()
 
 
 def ccc(given: Tensor, truth: Tensor, eps: float = 1e-8) -> Tensor:

@@ -15,19 +15,21 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from abhinaya.models.inference import place
+from abhinaya.models.labels import ATTRIBUTES
+from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.command import Say
 from abhinaya.train.data.manifest import Manifest
-from abhinaya.train.errors import TrainingError
+from abhinaya.train.errors import DataError, TrainingError
 from abhinaya.train.learners.base import Learner, Outputs
 from abhinaya.train.learners.llama import llama_learner
+from abhinaya.train.learners.network import network_learner
 from abhinaya.train.learners.salmonn import salmonn_learner
-from abhinaya.train.learners.text import text_learner
 from abhinaya.train.learners.wavlm import wavlm_learner
 from abhinaya.train.loop.checkpoint_card import PROFILE, CheckpointCard
 from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
-from abhinaya.train.loop.examples import Examples, class_counts
+from abhinaya.train.loop.examples import GENDERS, Examples, class_counts, secondary_names
 from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog, curves_in
 from abhinaya.train.loop.trainer import Parts, Trainer
@@ -36,7 +38,6 @@ from abhinaya.train.recipes.learner_options import (
     LlamaOptions,
     Options,
     SalmonnOptions,
-    TextOptions,
     WavlmOptions,
     needs,
 )
@@ -75,7 +76,7 @@ def train(job: Job, say: Say = print) -> Position:
     corpus = choose(job.manifest, recipe, reads, job.listed)
     norm = _norm(recipe, corpus)
     set_seed(recipe.seed)
-    outputs = Outputs(recipe.data.classes if recipe.gives_labels else (), recipe.gives_attributes)
+    outputs = outputs_of(recipe, corpus)
     bf16 = accelerator.mixed_precision == "bf16"
     start = recipe.model.start
     learner = build_learner(recipe.options, outputs, accelerator.device, bf16, norm, start)
@@ -84,7 +85,8 @@ def train(job: Job, say: Say = print) -> Position:
     folder = _open(job, corpus, accelerator)
     _require_room(learner, job.out)
     learnt, judged = (
-        Examples(corpus.root, clips, recipe, reads) for clips in (corpus.train, corpus.validation)
+        Examples(corpus.root, clips, recipe, reads, outputs)
+        for clips in (corpus.train, corpus.validation)
     )
     counts = class_counts(learnt.labels, recipe.data.classes) if recipe.gives_labels else ()
     card = CheckpointCard(
@@ -127,6 +129,20 @@ def train(job: Job, say: Say = print) -> Position:
     return position
 
 
+def outputs_of(recipe: Recipe, corpus: Corpus) -> Outputs:
+    """Return the outputs of a recipe's model. Raises DataError: no clip has what a head learns."""
+    names: dict[str, tuple[str, ...]] = {
+        "primary": recipe.data.classes,
+        "attributes": ATTRIBUTES,
+        "secondary": recipe.data.secondary or secondary_names(corpus.train),
+        "gender": GENDERS,
+        "neutral": ("against the rest",),
+    }
+    if "secondary" in recipe.heads and not names["secondary"]:
+        raise DataError(f"{corpus.root}: no training clip has secondary votes; leave out that loss")
+    return Outputs({head: names[head] for head in recipe.heads})
+
+
 def build_learner(
     options: Options,
     outputs: Outputs,
@@ -137,15 +153,15 @@ def build_learner(
 ) -> Learner:
     """Build a model; new weights are drawn from torch's generator.
 
-    `bf16` applies to frozen weights; trainable ones are float32. `norm` is only for WavLM.
+    `bf16` applies to frozen weights; trainable ones are float32. `norm` is only for waves.
     Raises ModelError: a file of the model is missing, damaged or of another model.
     """
     where = place(str(device), "bfloat16" if bf16 else "float32")
     match options:
         case WavlmOptions():
             return wavlm_learner(options, outputs, norm, start)
-        case TextOptions():
-            return text_learner(options, outputs, start)
+        case NetworkSpec():
+            return network_learner(options, outputs, where, norm, start)
         case LlamaOptions():
             return llama_learner(options, outputs, where, start)
         case SalmonnOptions():
@@ -154,14 +170,16 @@ def build_learner(
 
 def _norm(recipe: Recipe, corpus: Corpus) -> WaveNorm:
     """Return how samples are scaled; global: by mean and deviation of the training samples."""
-    options = recipe.options
-    if not isinstance(options, WavlmOptions) or options.norm == "none":
-        return WaveNorm()
-    if options.norm == "utterance":
-        return WaveNorm("utterance")
+    options, kinds = recipe.options, set[str]()
+    if isinstance(options, NetworkSpec):
+        kinds = {member.normalise for member in options.members}
+    elif isinstance(options, WavlmOptions):
+        kinds = {options.norm}
+    if "global" not in kinds:
+        return WaveNorm("utterance" if kinds == {"utterance"} else "none")
     rng = np.random.default_rng(recipe.seed)
     few = rng.permutation(len(corpus.train))[:NORM_CLIPS]
-    examples = Examples(corpus.root, corpus.train, recipe, needs(options))
+    examples = Examples(corpus.root, corpus.train, recipe, needs(options), Outputs({}))
     sums = np.zeros(3)
     for i in few:
         wave = examples.judged(int(i)).samples.astype(np.float64)

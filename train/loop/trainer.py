@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import ModelError
 from abhinaya.models.interrupts import Signalled, install
+from abhinaya.models.published.fusion import Mix, mixed
 from abhinaya.train.errors import Interrupted, TrainingError
 from abhinaya.train.learners.base import Learner
 from abhinaya.train.loop import saved_state
@@ -33,17 +34,18 @@ from abhinaya.train.loop.batches import (
     Batch,
     Step,
     epoch_steps,
-    rate_at,
+    rate_factor,
     read_batches,
     validation_batches,
 )
 from abhinaya.train.loop.devices import prepared
 from abhinaya.train.loop.examples import Examples
-from abhinaya.train.loop.objective import Figures, Objective, judge
+from abhinaya.train.loop.objective import Figures, Objective, judge, weights_of
 from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog
 from abhinaya.train.metrics import Numbers
-from abhinaya.train.recipes.recipe import Recipe, TrainRecipe
+from abhinaya.train.recipes.recipe import Recipe
+from abhinaya.train.recipes.tables import TrainRecipe
 
 NAMED: Final = 8
 """Most files that an error message about a batch names."""
@@ -78,8 +80,10 @@ class Trainer:
                     "batches of a step evenly; set train.accumulate to a multiple, or start "
                     "another number of processes"
                 )
-        learning = [p for p in parts.learner.module.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(learning, **_settings(self._stages[0]))
+        parted = _parted(parts.learner.module, {k for s in self._stages for k in s.rates})
+        self._parts = tuple(parted)
+        groups = [{"params": weights} for weights in parted.values()]
+        optimiser = torch.optim.AdamW(groups, **_settings(self._stages[0]))
         self._module, self._optimiser = prepared(accelerator, parts.learner.module, optimiser)
         self._bare: Any = accelerator.unwrap_model(self._module)
         self._position = Position()
@@ -138,17 +142,20 @@ class Trainer:
         # epochs are numbered through all stages, as if none had stopped early
         number = sum(s.epochs for s in self._stages[: position.stage]) + position.epoch
         seed = (parts.recipe.seed, number)
-        steps = epoch_steps(parts.train.labels, parts.lengths[0], stage, seed)
-        objective = Objective(stage.losses, parts.counts)
+        classes = parts.recipe.data.classes
+        neutral = classes.index("neutral") if "neutral" in classes else 0
+        steps = epoch_steps(parts.train.labels, parts.lengths[0], stage, seed, neutral)
+        objective = Objective(stage.losses, parts.counts, parts.learner.outputs)
         batches = self._batches(steps[position.step :], stage, number)
         title = f"epoch {number + 1}/{sum(s.epochs for s in self._stages)}"
         started, losses = time.monotonic(), []
-        parts.learner.learn()
+        self._module.train()
         with self._log.bar(title, len(steps), position.step) as shown:
             for k in range(position.step, len(steps)):
-                rate = rate_at(stage, position.epoch * len(steps) + k, stage.epochs * len(steps))
+                done, of = position.epoch * len(steps) + k, stage.epochs * len(steps)
+                factor = rate_factor(stage, done, of)
                 loss, stop = self._step(
-                    objective, batches, stage, (number, k), rate, stop_requested
+                    objective, batches, stage, (number, k), factor, stop_requested
                 )
                 losses.append(loss)
                 shown(f"loss {loss:.4f}")
@@ -181,19 +188,19 @@ class Trainer:
         batches: Iterator[Batch],
         stage: TrainRecipe,
         at: tuple[int, int],
-        rate: float,
+        factor: float,
         stop_requested: Callable[[], bool],
     ) -> tuple[float, bool]:
         """Make one step; return its mean loss, and whether any process should stop."""
-        own = stage.accumulate // self._a.num_processes
+        own, rate = stage.accumulate // self._a.num_processes, factor * stage.rate
         total, names, bad = 0.0, list[str](), list[str]()
         for m in range(own):
             batch = next(batches)
             self._seed(*at, m * self._a.num_processes + self._a.process_index)
+            mix = _drawn_mix(stage, len(batch.names))
+            targets = mixed(batch.targets, mix) if mix else batch.targets
             with nullcontext() if m == own - 1 else self._a.no_sync(self._module):
-                scores = self._scores(batch)
-                shares, attributes = batch.shares.to(scores.device), batch.attributes
-                loss = objective(scores, shares, attributes.to(scores.device))
+                loss = objective(self._scores(batch, mix), targets) + objective.penalty(self._bare)
                 self._a.backward(loss / own)
             value = float(loss.detach())
             total += value / own
@@ -207,8 +214,8 @@ class Trainer:
         norm = float(self._a.clip_grad_norm_(self._module.parameters(), limit))
         if not np.isfinite(norm):
             raise self._not_finite("the gradient", norm, names, rate)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+        for group, part in zip(self._optimiser.param_groups, self._parts, strict=True):
+            group["lr"] = factor * stage.rates.get(part, stage.rate)
         self._optimiser.step()
         self._optimiser.zero_grad()
         mean = total if self._a.num_processes == 1 else float(losses.mean())
@@ -221,10 +228,12 @@ class Trainer:
         sequence = np.random.SeedSequence((self._p.recipe.seed, epoch, step, batch))
         set_seed(int(sequence.generate_state(1)[0]))
 
-    def _scores(self, batch: Batch) -> Tensor:
+    def _scores(self, batch: Batch, mix: Mix | None = None) -> Tensor:
         here = {
             k: v.to(self._a.device) if isinstance(v, Tensor) else v for k, v in batch.inputs.items()
         }
+        if mix:
+            here["mix"] = mix
         return self._p.learner.scores(self._module, here)
 
     def _not_finite(
@@ -281,16 +290,15 @@ class Trainer:
             [*rows, *again], parts.validation.judged, parts.learner, parts.recipe.run.workers
         )
         self._module.eval()
-        found: list[tuple[int, list[float], list[float], list[float]]] = []
+        found: list[tuple[int, list[float], list[float]]] = []
         with torch.no_grad():
             for k, batch in enumerate(batches):
                 scores = self._scores(batch).float().cpu()
                 if k < len(rows):
-                    columns = (t.tolist() for t in (scores, batch.shares, batch.attributes))
-                    found += zip(rows[k], *columns, strict=True)
+                    found += zip(rows[k], scores.tolist(), batch.targets.tolist(), strict=True)
         ordered = sorted(gather_object(found))
-        scores, shares, known = (torch.tensor([row[i] for row in ordered]) for i in (1, 2, 3))
-        return judge(scores, shares, known, objective, len(parts.counts))
+        scores, targets = (torch.tensor([row[i] for row in ordered]) for i in (1, 2))
+        return judge(scores, targets, objective, parts.recipe.judged_by)
 
     # --- saving -----------------------------------------------------------------------------------
 
@@ -341,3 +349,22 @@ def _settings(stage: TrainRecipe) -> dict[str, Any]:
         "eps": stage.eps,
         "weight_decay": stage.weight_decay,
     }
+
+
+def _parted(module: nn.Module, parts: set[str]) -> dict[str, list[nn.Parameter]]:
+    """Return the trained weights by the longest of `parts` that their names begin with, or ""."""
+    of: dict[str, str] = {}
+    for part in ("", *sorted(parts, key=len)):
+        of |= dict.fromkeys(weights_of(module, part, "train.rates"), part)
+    found: dict[str, list[nn.Parameter]] = {}
+    for name, weight in weights_of(module, "", "train.rates").items():
+        found.setdefault(of[name], []).append(weight)
+    return found
+
+
+def _drawn_mix(stage: TrainRecipe, size: int) -> Mix | None:
+    """Draw for a batch whether and how it is mixed; torch's generator is seeded by its position."""
+    if not stage.mixup or float(torch.rand(())) >= stage.mixup:
+        return None
+    beta = torch.full((size,), stage.mixup_beta)
+    return torch.distributions.Beta(beta, beta).sample(), torch.randperm(size)

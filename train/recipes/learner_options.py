@@ -8,6 +8,7 @@ from typing import Final
 
 from abhinaya.models.base import Need
 from abhinaya.models.fields import setting
+from abhinaya.models.published.specs import NetworkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +21,11 @@ class WavlmOptions:
     )
     hidden: int = setting(1024, doc="width of the layer before the scores", least=1)
     input_dropout: float = setting(0.0, doc="dropout of the pooled frames", least=0, most=0.95)
-    trained_layers: int = setting(
-        -1,
-        doc="how many last layers of the encoder are trained; -1: all but its convolutions",
-        least=-1,
-    )
     norm: str = setting(
         "none",
         doc="how a wave is scaled; global: by mean and deviation of the training clips",
         choices=("none", "utterance", "global"),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class TextOptions:
-    """An encoder of transformers with its own classification head, such as RoBERTa."""
-
-    encoder: str = setting("FacebookAI/roberta-large", doc="pre-trained: a folder or a name")
-    dropout: float = setting(0.3, doc="dropout before the scores", least=0, most=0.95)
-    max_tokens: int = setting(128, doc="longest transcript, in tokens", least=4, most=512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +68,26 @@ class SalmonnOptions:
     )
 
 
-Options = WavlmOptions | TextOptions | LlamaOptions | SalmonnOptions
+Options = WavlmOptions | NetworkSpec | LlamaOptions | SalmonnOptions
 
 OPTIONS: Final[Mapping[str, type[Options]]] = {
-    "wavlm": WavlmOptions,
-    "text": TextOptions,
+    "encoder": NetworkSpec,
+    "fusion": NetworkSpec,
     "llama": LlamaOptions,
     "salmonn": SalmonnOptions,
+    "wavlm": WavlmOptions,
 }
 """Options class of each `model.learner`; the models are in `train/learners/`."""
 
 
 def needs(options: Options) -> frozenset[Need]:
     """Return what a clip must have for the model to be trained on it."""
-    if isinstance(options, SalmonnOptions):
-        return frozenset({"audio", "transcript"}) if options.transcript else frozenset({"audio"})
-    return frozenset({"audio"}) if isinstance(options, WavlmOptions) else frozenset({"transcript"})
+    match options:
+        case WavlmOptions():
+            return frozenset({"audio"})
+        case LlamaOptions():
+            return frozenset({"transcript"})
+        case SalmonnOptions():
+            return frozenset({"audio", "transcript"} if options.transcript else {"audio"})
+        case NetworkSpec():
+            return options.needs

@@ -13,146 +13,28 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
 from abhinaya.models.errors import near_miss
 from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
+from abhinaya.models.published.specs import HEADS, NetworkSpec
 from abhinaya.train.command import toml_value
+from abhinaya.train.data.clips import VOTABLE
 from abhinaya.train.errors import RecipeError
 from abhinaya.train.recipes.learner_options import OPTIONS, Options
+from abhinaya.train.recipes.tables import (
+    LOSSES,
+    AugmentRecipe,
+    DataRecipe,
+    LossTerm,
+    ModelRecipe,
+    RunRecipe,
+    TrainRecipe,
+)
 
-LABEL_LOSSES: Final = ("ce", "focal", "vs", "kld")
-ATTRIBUTE_LOSSES: Final = ("ccc",)
 LEAST_CCC_BATCH: Final = 8
 """In a smaller batch the variance is too poor an estimate of the corpus's."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRecipe:
-    """The table [model]: which model is trained."""
-
-    learner: str = setting(doc="kind of model", choices=tuple(OPTIONS))
-    start: str = setting("", doc="checkpoint to start from: best/ of an earlier run")
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DataRecipe:
-    """The table [data]: the clips of training and validation, and how each is cut."""
-
-    train_split: str = setting("train", doc="split of the manifest to train on")
-    validation_split: str = setting("dev", doc="split to choose the best checkpoint by")
-    balanced: int = setting(
-        0, doc="validation clips of each class, drawn at random; 0: all (the paper: 326)", least=0
-    )
-    validation_list: str = setting("", doc="file that names the validation clips")
-    classes: tuple[str, ...] = setting(LABELS, doc="labels of the model, in order")
-    kinds: tuple[str, ...] = setting(("speech",), doc="kinds of clips to use")
-    max_s: float = setting(10.0, doc="seconds; longer clips are cut", least=0.5)
-    crop: str = setting(
-        "random",
-        doc="which part of a long clip to train on; validation: the first",
-        choices=("random", "first"),
-    )
-    max_words: int = setting(0, doc="leave out clips with more words; 0: no limit", least=0)
-    max_missing: float = setting(
-        0.0, doc="share of clips that may be missing or corrupt", least=0, most=1
-    )
-    shared_speakers: bool = setting(
-        False, doc="allow speakers in both splits; figures then do not hold for new speakers"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentRecipe:
-    """The table [augment]: how often each augmentation is applied to training clips."""
-
-    channel: float = setting(0.0, doc="share with a random recording channel", least=0, most=1)
-    codec: float = setting(0.0, doc="share with a low-rate codec", least=0, most=1)
-    pair: float = setting(0.0, doc="share joined with another clip", least=0, most=1)
-    pair_from_s: float = setting(-1.0, doc="smallest gap, in seconds; below 0 the two overlap")
-    pair_to_s: float = setting(2.0, doc="largest gap, in seconds")
-    surroundings: str = setting("", doc="folder with rir/*.flac and noise/*.opus for channels")
-
-
-@dataclass(frozen=True, slots=True)
-class TargetRecipe:
-    """The table [train.target]: how the votes of a clip become its target."""
-
-    kind: str = setting(
-        "plurality",
-        doc="only the consensus, or the distribution of the votes",
-        choices=("plurality", "distribution"),
-    )
-    smoothing: float = setting(0.0, doc="share spread evenly over all classes", least=0, most=0.9)
-    drop_votes: float = setting(
-        0.0, doc="chance to drop a vote for the leading label", least=0, most=0.95
-    )
-    reweight: bool = setting(
-        False, doc="divide by how often each class is voted for, then scale to sum 1"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LossTerm:
-    """One entry of `losses`: a term of the loss. Formulas: `train/loop/losses.py`."""
-
-    kind: str = setting(doc="which loss", choices=(*LABEL_LOSSES, *ATTRIBUTE_LOSSES))
-    weight: float = setting(1.0, doc="weight of this term in the sum", least=0)
-    gamma: float | None = setting(
-        None, doc="exponent of focal or vs; the paper's if it is missing: 2 and 0.3", least=0
-    )
-    tau: float = setting(1.0, doc="scale of the bias of vs", least=0)
-    reduction: str = setting(
-        "paper",
-        doc="how class weights act on the mean; broadcast: as the published code",
-        choices=("paper", "weighted_mean", "broadcast"),
-    )
-    class_weights: str = setting(
-        "training",
-        doc="from the training clips, none, or those of the published code for MSP-Podcast",
-        choices=("training", "none", "published"),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class TrainRecipe:
-    """The table [train], or one stage with its overrides."""
-
-    epochs: int = setting(20, doc="passes over the training clips", least=1)
-    rate: float = setting(1e-5, doc="highest learning rate", least=0)
-    batch: int = setting(8, doc="clips in a batch", least=1)
-    accumulate: int = setting(4, doc="batches in a step, over all processes", least=1)
-    schedule: str = setting(
-        "constant", doc="learning rate after warm-up", choices=("constant", "linear", "cosine")
-    )
-    warmup: float = setting(0.0, doc="share of the steps that are warm-up", least=0, most=1)
-    weight_decay: float = setting(0.01, doc="weight decay of AdamW", least=0)
-    beta1: float = setting(0.9, doc="of AdamW", least=0, most=1)
-    beta2: float = setting(0.999, doc="of AdamW", least=0, most=1)
-    eps: float = setting(1e-8, doc="of AdamW", least=0)
-    clip_norm: float = setting(1.0, doc="largest norm of the gradient; 0: no limit", least=0)
-    patience: int = setting(
-        0, doc="stop after this many validations without a better one; 0: never", least=0
-    )
-    sampler: str = setting(
-        "shuffle",
-        doc="clips of an epoch: all; at most `cap` of a class; drawn with equal class probability",
-        choices=("shuffle", "undersample", "balanced"),
-    )
-    cap: int = setting(0, doc="for undersample: most clips of a class in an epoch", least=0)
-    target: TargetRecipe = field(default_factory=TargetRecipe)
-    losses: tuple[LossTerm, ...] = setting((), doc="terms of the loss")
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecipe:
-    """The table [run]: settings that do not change the trained model."""
-
-    save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
-    workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
-    tensorboard: bool = setting(False, doc="write TensorBoard curves (extra `tensorboard`)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +66,21 @@ class Recipe:
         return build(OPTIONS[self.model.learner], self.model.options, "", Faults({}))
 
     @property
-    def gives_labels(self) -> bool:
-        """Whether the model predicts labels: a term of the loss is about them."""
-        return any(t.kind in LABEL_LOSSES for s in self.all_stages for t in s.losses)
+    def heads(self) -> tuple[str, ...]:
+        """Return the heads of the model, those that a term of the loss is about."""
+        found = {term.on for stage in self.all_stages for term in stage.losses}
+        return tuple(head for head in HEADS if head in found)
 
     @property
-    def gives_attributes(self) -> bool:
-        """Whether the model predicts arousal, valence and dominance."""
-        return any(t.kind in ATTRIBUTE_LOSSES for s in self.all_stages for t in s.losses)
+    def gives_labels(self) -> bool:
+        """Whether the model predicts labels."""
+        return "primary" in self.heads
+
+    @property
+    def judged_by(self) -> str:
+        """The head that validation chooses the checkpoint by: that of the last stage's losses."""
+        last = {term.on for term in self.all_stages[-1].losses}
+        return "primary" if "primary" in last or "attributes" not in last else "attributes"
 
     def settled(self) -> dict[str, Any]:
         """Return all values that affect the trained model, with defaults, as plain data."""
@@ -274,7 +163,7 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def _set(table: dict[str, Any], pair: str, origins: dict[str, str], faults: Faults) -> None:
+def _set(table: Any, pair: str, origins: dict[str, str], faults: Faults) -> None:
     key, equals, raw = pair.partition("=")
     if not equals:
         faults.add(f"--set {pair}: give it as SECTION.KEY=VALUE")
@@ -282,11 +171,17 @@ def _set(table: dict[str, Any], pair: str, origins: dict[str, str], faults: Faul
     origins[key] = f"--set {pair}"
     *sections, last = key.split(".")
     for section in sections:
-        inner = table.setdefault(section, {})
-        if not isinstance(inner, dict):
+        if isinstance(table, list):  # members.0.name
+            inner = table[int(section)] if section in map(str, range(len(table))) else None
+        else:
+            inner = table.setdefault(section, {})
+        if not isinstance(inner, dict | list):
             faults.add(f"{key} cannot be set: {section} is {inner!r}, not a table", key)
             return
         table = inner
+    if isinstance(table, list):
+        faults.add(f"{key} cannot be set: it is a whole table of an array", key)
+        return
     table[last] = toml_value(raw)
 
 
@@ -300,63 +195,48 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield settings that contradict each other: the message, and the key."""
     classes = recipe.data.classes
     for name in classes:
-        if name not in LABELS:
-            yield f"data.classes: {name!r} is not a label{near(name, LABELS)}", "data.classes"
+        if name not in VOTABLE:
+            yield f"data.classes: {name!r} is not a label{near(name, VOTABLE)}", "data.classes"
     if len(set(classes)) != len(classes) or len(classes) < 2:
         yield "data.classes must be two or more labels, each once", "data.classes"
     for i, stage in enumerate(recipe.all_stages):
         path = f"stages[{i}]" if recipe.stages else "train"
         for text, where in _stage_conflicts(recipe, stage):
             yield f"{path}.{text}", f"{path}.{where}"
-    if recipe.augment.pair_from_s > recipe.augment.pair_to_s:
-        yield "augment.pair_from_s is above augment.pair_to_s", "augment.pair_from_s"
+    if isinstance(recipe.options, NetworkSpec):
+        for text, key in recipe.options.faults():
+            yield f"model.options.{text}", f"model.options.{key}"
 
 
 def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, str]]:
     if not stage.losses:
         yield "losses is empty: give at least one term", "losses"
     for k, term in enumerate(stage.losses):
-        here = f"losses[{k}]"
+        for text in _term_conflicts(recipe, term):
+            yield f"losses[{k}]: {text}", f"losses[{k}]"
         if term.kind == "ccc" and stage.batch < LEAST_CCC_BATCH:
             yield f"batch = {stage.batch} is too few for ccc: {LEAST_CCC_BATCH} or more", "batch"
-        if term.kind == "kld" and term.class_weights == "published":
-            yield f"{here}: published weights are not for kld", here
-        if term.class_weights == "published" and recipe.data.classes != LABELS:
-            yield f"{here}: published weights are for all eight labels in order", here
-    if stage.sampler == "undersample" and not stage.cap:
-        yield "cap is missing: clips of a class in an epoch", "cap"
+    if stage.sampler == "half_neutral" and "neutral" not in recipe.data.classes:
+        yield "sampler: half_neutral needs the class neutral", "sampler"
+    if stage.mixup and not isinstance(recipe.options, NetworkSpec):
+        yield f"mixup: the learner {recipe.model.learner} has none", "mixup"
     target = stage.target
     if target.kind == "plurality" and (target.drop_votes or target.reweight):
         yield "target: drop_votes and reweight need kind = 'distribution'", "target"
 
 
-# --- every setting with its default and meaning ---------------------------------------------------
-
-
-def described() -> Iterator[tuple[str, str, str]]:
-    """Yield (key, default in TOML, meaning and choices) of each setting."""
-    for key, default, meaning in _of(Recipe, ""):
-        if key == "model.options":
-            for learner, kind in OPTIONS.items():
-                for name, value, doc in _of(kind, "model.options."):
-                    yield name, value, f"{learner}: {doc}"
-        elif key == "stages":
-            yield "stages", "[]", "[[stages]]: tables with what differs from [train]"
-        else:
-            yield key, default, meaning
-
-
-def _of(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    hints = get_type_hints(kind)
-    for spec in dataclasses.fields(kind):
-        key, hint = f"{path}{spec.name}", hints[spec.name]
-        inner = hint if get_origin(hint) is None else next(iter(get_args(hint)), None)
-        if dataclasses.is_dataclass(inner) and key != "stages":
-            mark = "" if inner is hint else "[]"
-            yield from _of(inner, f"{key}{mark}.")
-            continue
-        default = "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
-        if spec.default is not dataclasses.MISSING:
-            default = "(none)" if spec.default is None else json.dumps(spec.default)
-        choices, doc = spec.metadata.get("choices") or (), str(spec.metadata.get("doc", ""))
-        yield key, default, f"{doc} ({', '.join(choices)})" if choices else doc
+def _term_conflicts(recipe: Recipe, term: LossTerm) -> Iterator[str]:
+    if term.head and term.head not in LOSSES[term.kind]:
+        known = " or ".join(LOSSES[term.kind]) or "no head"
+        yield f"{term.kind} is for {known}, not for {term.head}"
+    if term.on in HEADS[2:] and not isinstance(recipe.options, NetworkSpec):
+        yield f"the learner {recipe.model.learner} has no head {term.on}"
+    if term.on == "neutral" and "neutral" not in recipe.data.classes:
+        yield f"{term.kind} needs the class neutral"
+    if (term.kind == "l2") != bool(term.part):
+        yield "l2 needs a part, and only l2 has one"
+    if term.class_weights == "published":
+        if term.kind == "kld":
+            yield "published weights are not for kld"
+        if recipe.data.classes != LABELS:
+            yield "published weights are for all eight labels in order"

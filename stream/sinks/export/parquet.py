@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.sinks.events import SCHEMA
 from abhinaya.stream.sinks.export.table import COLUMNS, cells
@@ -46,7 +46,9 @@ def export(source: Path, target: Path) -> None:
 def _schema(pa: Any) -> Any:
     text = pa.string()
     shares = pa.struct([(label, pa.float64()) for label in LABELS])
+    rated = pa.struct([(name, pa.float64()) for name in ATTRIBUTES])
     vote = [("voter", text), ("label", text), ("model", text), ("probabilities", shares)]
+    vote.append(("attributes", rated))
     richer = {
         "wall_time": pa.timestamp("ms", tz="UTC"),
         "votes": pa.list_(pa.struct(vote)),

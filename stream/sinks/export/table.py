@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Final
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.text import one_line
 from abhinaya.stream.sinks.reader import rows
 from abhinaya.stream.sinks.rows import Decided, Lost, Segment
@@ -44,6 +44,7 @@ COLUMNS: Final = {
     "missing": "string",
     "latency_ms": "float64",
     **{f"p_{label}": "float64" for label in LABELS},
+    **dict.fromkeys(ATTRIBUTES, "float64"),
 }
 """Name and pyarrow type of each column. `p_LABEL` is the mean probability of the label over all
 votes with probabilities."""
@@ -62,12 +63,14 @@ def cells(row: Segment) -> dict[str, Cell]:
         "transcript_confidence": transcript.confidence if transcript else None,
         **{name: getattr(transcript, name, None) for name in copied},
         "votes": " ".join(
-            f"{vote.voter}={vote.label}" + (f":{vote.claim:.2f}" if vote.claim is not None else "")
+            f"{vote.voter}={vote.text.replace(' ', '')}"
+            + (f":{vote.claim:.2f}" if vote.claim is not None else "")
             for vote in row.votes
         ),
         "missing": "; ".join(f"{m.voter}: {m.reason}" for m in row.missing),
         "latency_ms": row.latency_ms.get("total"),
         **{f"p_{label}": _mean(row, label) for label in LABELS},
+        **{name: getattr(row.attributes, name, None) for name in ATTRIBUTES},
     }
 
 

@@ -16,6 +16,7 @@ Interval = tuple[float, float, str]
 
 LABEL: Final = "label"
 TRANSCRIPT: Final = "transcript"
+RATED: Final = "attributes"
 GAP: Final = "(gap)"
 MISSING: Final = "(missing)"
 SHORTEST_S: Final = 0.001
@@ -58,8 +59,10 @@ def _texts(row: Decided | Lost) -> Iterator[tuple[str, str]]:
         return
     yield LABEL, row.label
     yield TRANSCRIPT, row.text
+    if row.attributes is not None:
+        yield RATED, str(row.attributes)
     for vote in row.votes:
-        yield vote.voter, vote.label
+        yield vote.voter, vote.text
     for missing in row.missing:
         yield missing.voter, MISSING
 

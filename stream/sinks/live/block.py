@@ -124,6 +124,9 @@ def _headline(stream: StreamState, sheet: Sheet, with_words: bool) -> Text:
     name = min(sheet.name_cells, left - MARGIN - ACTIVITY_CELLS - 2)
     row.append(fit(stream.name, name), "bold").append("  ")
     row.append(fit(_activity(stream, sheet), ACTIVITY_CELLS), QUIET)
+    rated = f"  {stream.latest.attributes}" if stream.latest and stream.latest.attributes else ""
+    if rated and left - row.cell_len >= len(rated):
+        row.append(rated, QUIET)
     if with_words and left - row.cell_len >= LEAST_WORDS:
         row.append_text(ending(words_of(stream), left - row.cell_len))
     row.pad_right(left + 2 - row.cell_len)
@@ -173,7 +176,7 @@ def _verdict(stream: StreamState) -> Text:
     row = Text().append(fit(verdict.label, LABEL_CELLS), _style(verdict)).append(" ")
     row.append_text(bar(verdict.confidence, BAR_CELLS, COLOURS.get(verdict.label, QUIET)))
     row.append(f" {percent(verdict.confidence)}  ")
-    present = len(verdict.votes)
+    present = sum(bool(vote.label) for vote in verdict.votes)
     agreed = f"{round(verdict.agreement * present)} of {present}" if present else "-"
     seconds = f"{stream.latency_ms / 1000:.1f} s" if stream.latency_ms is not None else ""
     when = seconds if verdict.final else "so far"
@@ -271,6 +274,8 @@ def _vote(verdict: Verdict | None, voter: str, room: int) -> Text:
         failed = reason and verdict.final  # else it may still come
         row = Text("✗ ", f"bold {ALERT}") if failed else Text("… ", QUIET)
         return row.append(fit(reason, room - 2), QUIET)
+    if not vote.label:
+        return Text(fit(str(vote.attributes), room), QUIET)
     row = Text().append(fit(vote.label, LABEL_CELLS), COLOURS.get(vote.label, QUIET)).append(" ")
     shares = _shares(vote)
     if not shares:

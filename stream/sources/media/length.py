@@ -25,6 +25,8 @@ _TAIL: Final = 1 << 20
 _PAGES: Final = 1 << 17
 """The last bytes of an ogg file, with at least one whole page."""
 _TAIL_BYTES: Final = 1 << 17
+_PADDING: Final = 1 << 16
+"""Maximum bytes of zeros that may follow the last fragment of an mp4 without an index."""
 _CLUSTER: Final = b"\x1f\x43\xb6\x75"
 _FLV_TAGS: Final = (8, 9, 18)
 """Audio, video, script."""
@@ -208,7 +210,9 @@ def _mp4(peek: Peek, size: int) -> Structure:
         elif length == 0:
             length = size - at
         if not name.isalnum() or length < 8:  # padding, or rubbish where a fragment must stand
-            at = at if b"moof" in seen else size
+            few = size - at <= _PADDING and not any(peek(at, _PADDING))
+            # zeros without end may stand for fragments that were never fetched
+            at = at if b"moof" in seen and not (few or b"mfra" in seen) else size
             break
         seen.add(name)
         at += length

@@ -11,7 +11,7 @@ import pytest
 from desk import FRONT, SERVICES, Desk, desk
 from msgspec.structs import replace
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import LABELS, Attributes
 from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Regression
 from abhinaya.stream.settings.config import DeadlineConfig, FlowConfig, WorkerConfig
 from abhinaya.stream.settings.vote import VoteConfig
@@ -356,6 +356,8 @@ EIGHTH = (1 / len(LABELS),) * len(LABELS)
         (odd(probabilities=(1.5, -0.5, *[0.0] * 6)), "S1 gave numbers that are not prob"),
         (odd(probabilities=(0.2,) * 8), "S1 gave numbers that are not prob"),
         (odd(probabilities=(0.0,) * 8), "S1 gave numbers that are not prob"),
+        (odd(attributes=Attributes(1, 4, 7)), "S1 gave attributes, which it did not announce"),
+        (odd(label="", probabilities=None), "S1 voted '', which it did not announce"),
     ],
 )
 def test_a_vote_that_cannot_be_counted_is_missing_with_the_reason(vote: Vote, reason: str) -> None:

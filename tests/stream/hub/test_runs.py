@@ -56,7 +56,7 @@ from abhinaya.stream.wire.messages import (
     Welcome,
 )
 from abhinaya.stream.wire.sockets import Hub as HubSockets
-from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import connect, receive, send, sinks_endpoint, workers_endpoint
 
 M = TypeVar("M", bound=Message)
 END = End(stream="call", sequence=1, position=fakes.SECOND)
@@ -532,6 +532,31 @@ def test_a_hub_notices_at_its_sockets_that_a_run_has_gone(tmp_path: Path, over: 
     # a run that is over has nothing to wait for
     assert over or took > 0.9
     assert (len(run.over), len(run.streams)) == ((1, 0) if over else (0, 1))
+
+
+def test_what_is_left_of_a_replaced_connection_does_not_speak_for_its_peer(tmp_path: Path) -> None:
+    """A hub that was frozen reads both connections of a recorder that has dialled again."""
+    broker, context = Broker(fakes.config(), "hub-1"), zmq.Context()
+    subscribe = Encoder().encode(Subscribe(sink="recorder", confirm=True, run="1"))
+    with closing(HubSockets(context, f"ipc://{tmp_path}")) as doors:
+        hub = Hub(broker, doors)
+        sockets = [zmq.Context().socket(zmq.DEALER) for _ in range(2)]
+        for socket in sockets:
+            socket.identity = b"recorder-7f"
+            socket.connect(sinks_endpoint(f"ipc://{tmp_path}"))
+            socket.send_multipart(subscribe)
+            if socket is sockets[0]:
+                assert doors.sinks.poll(5000)
+                hub._receive("sinks")
+                for _ in range(3):
+                    socket.send_multipart(subscribe)
+                socket.close(linger=1000)
+            time.sleep(0.3)  # the hub does not run
+        for _ in range(20):
+            hub._receive("sinks")
+        assert [run.recorder for run in broker._runs] == [b"recorder-7f"]
+        sockets[1].close(linger=0)
+    context.term()
 
 
 @pytest.mark.processes

@@ -13,10 +13,10 @@ import pytest
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, SpokenWord, Transcription
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import LABELS, Attributes
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.node import worker as work_module
-from abhinaya.stream.node.answers import Failure, answer_of
+from abhinaya.stream.node.answers import Failure, answer_of, sendable
 from abhinaya.stream.node.worker import (
     Adapter,
     Transcribing,
@@ -422,3 +422,16 @@ def test_an_answer_that_the_hub_would_refuse_the_node_for_is_a_failure_of_the_se
     assert not answer.retry
     assert "gave an answer that cannot be sent" in answer.reason
     assert reason in answer.reason
+
+
+@pytest.mark.parametrize(
+    "rated", [(float("nan"), 2, 3), (1, 8, 3), (1, 2, -1), (1, 2), (1, 2, 3, 4), "AVD", 5]
+)
+def test_attributes_that_are_none_are_a_failure_of_the_segment(rated: Any) -> None:
+    task, service = fakes.task(3, services=("S1",)), fakes.service("S1", attributes=True)
+    answer = sendable(task, service, Ballot("sad", attributes=rated))
+    assert isinstance(answer, Failed)
+    assert not answer.retry
+    given = sendable(task, service, Ballot(attributes=np.array([1, 4.5, 7], np.float32)))
+    assert isinstance(given, Vote)
+    assert (given.label, given.attributes) == ("", Attributes(1.0, 4.5, 7.0))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from abhinaya.models.labels import Attributes
 from abhinaya.stream.run.recorder import Inbox, Ledger
 from abhinaya.stream.wire.messages import (
     NodeDown,
@@ -52,6 +53,14 @@ def test_a_new_hub_that_finds_the_same_label_again_says_nothing_new() -> None:
     assert not ledger.admit(better(0, 1, "sad", 0))  # no more votes than before: the first stands
     assert not ledger.admit(better(0, 2, "happy", 0))
     assert not ledger.admit(better(0, 2, "sad", 0))
+
+
+def test_attributes_that_come_later_are_a_revision_and_the_same_again_are_none() -> None:
+    ledger, rated = Ledger(), {"attributes": Attributes(1.0, 4.0, 7.0)}
+    ledger.admit(better(0, 1, "happy", 0))
+    late = replace(better(0, 2, "happy", 1), **rated)
+    assert ledger.admit(late) == late
+    assert not ledger.admit(replace(better(0, 3, "happy", 2), **rated))
 
 
 def test_a_new_hub_that_knows_more_revises_what_the_old_one_said() -> None:

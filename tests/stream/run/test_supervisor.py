@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from abhinaya.stream.errors import ProcessError, SourceError
+from abhinaya.stream.run import supervisor as supervisors
 from abhinaya.stream.run.supervisor import AT_ONCE, Death, Restarts, Spec, Supervisor, node_specs
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import Stage
@@ -290,6 +291,31 @@ def test_of_many_processes_few_start_at_once(yard: Yard) -> None:
     yard.up(names[-2])
     yard.supervisor.ask_to_stop([names[-1]])  # it has not begun
     assert yard.supervisor.stages()[names[-1]] is Stage.ENDED
+
+
+def test_a_dead_hub_is_started_again_beside_many_processes_and_they_wait_for_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisors, "AT_ONCE", 2)
+    yard = Yard(directory, silent_s=0.2)
+    try:
+        for name in ("hub", "S1-0", "front-0"):
+            yard.start(name)
+            yard.up(name)
+            yard.supervisor.ready(name)
+        os.kill(yard.pids("hub")[0], signal.SIGKILL)
+        until = time.monotonic() + 2.5  # each process has 0.6 s to report, from a new hub on
+
+        def waited() -> bool:
+            if yard.deaths:
+                yard.supervisor.recheck_all("hub")
+            return time.monotonic() > until and len(yard.pids("hub")) == 2
+
+        yard.until(waited)
+        assert [death.name for death in yard.deaths] == ["hub"]
+        assert yard.supervisor.stages()["S1-0"] is Stage.STARTING
+    finally:
+        yard.stop()
 
 
 def test_asked_to_stop_it_leaves_and_is_not_started_again(yard: Yard) -> None:

@@ -279,7 +279,6 @@ def test_what_was_fitted_is_what_the_profile_leaves_open(
             FITTED.replace("tiny-speech", "wavlm"),
             "it was fitted on S1 as tiny-speech, which is now wavlm",
         ),
-        (FITTED + '[voters.X]\nmodel = "wavlm"\n', "it was fitted on S1, T2, not on X"),
     ],
 )
 def test_a_combiner_that_does_not_fit_is_refused_before_anything_starts(
@@ -288,6 +287,12 @@ def test_a_combiner_that_does_not_fit_is_refused_before_anything_starts(
     combiner_file(tmp_path)
     (said,) = faults(tmp_path, text)
     assert fault in said
+
+
+def test_a_voter_that_the_combiner_does_not_know_may_join(tmp_path: Path) -> None:
+    """It may give only attributes; if it gives labels, the hub refuses it (test_attributes.py)."""
+    combiner_file(tmp_path)
+    assert "X" in load(write(tmp_path, FITTED + '[voters.X]\nmodel = "wavlm"\n')).voters
 
 
 def test_a_combiner_that_is_gone_since_is_named_by_the_hub(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import re
 
 import output_fakes
 import pytest
-from fakes import info, vote
+from fakes import info, rated, vote
 from live_scenes import alerted, nodes, speaks, status
 from msgspec.structs import replace
 from output_fakes import gap, said
 from places import ROOT
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import LABELS, Attributes
 from abhinaya.stream.sinks.events import SCHEMA, alert_event, summary_event, to_dict
 from abhinaya.stream.sinks.summary import Summary
 from abhinaya.stream.wire.messages import (
@@ -43,6 +43,8 @@ def verdict(**changes):
         "agreement": 2 / 3,
         "leading": "angry",
         "margin": 1 / 3,
+        "attributes": Attributes(4.25, 2.125, 5.0),
+        "votes": (rated(vote(7, "S1", "angry"), 4.25, 2.125, 5.0), vote(7, "T2", "neutral")),
         "transcript": replace(said("where is my car", 7, "call"), words=(WHERE,), stable=4),
         "stages_ms": STAGES_MS,
     }

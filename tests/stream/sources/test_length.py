@@ -246,13 +246,18 @@ def test_a_file_that_grows_is_heard_to_its_end_and_that_is_said(tmp_path: Path) 
     assert f"{path}: grew while it was read; heard up to" in said[0]
 
 
-def test_a_fragmented_file_is_cut_between_two_boxes(tmp_path: Path) -> None:
-    options = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "1000000"}
+@pytest.mark.parametrize("index", ["", "+skip_trailer"], ids=["index", "no index"])
+def test_a_fragmented_file_is_cut_between_two_boxes(tmp_path: Path, index: str) -> None:
+    options = {"movflags": f"frag_keyframe+empty_moov{index}", "frag_duration": "1000000"}
     encode(path := tmp_path / "a.mp4", NOISE, 48_000, "aac", "mp4", options)
     data = path.read_bytes()
     assert whole(path) == []
     for share in (0.4, 0.7):
         assert "breaks off" in hear(cut_at(path, data, share))[1]
+    path.write_bytes(data + bytes(8192))  # padding
+    assert whole(path) == []
+    path.write_bytes(data + bytes(100_000))  # perhaps fragments that were never fetched
+    assert bool(hear(path)[1]) == bool(index)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(1, 1), (3_999, 1), (800_000, 1), (16_000, 200)])

@@ -69,6 +69,8 @@ def bounds(kind: Any) -> bool:
         return all(map(bounds, kind.types))
     if isinstance(kind, inspect.VarTupleType):
         return bounds(kind.item_type)
+    if isinstance(kind, inspect.NamedTupleType):
+        return all(bounds(field.type) for field in kind.fields)
     if isinstance(kind, inspect.DictType):
         return bounds(kind.key_type) and bounds(kind.value_type)
     return isinstance(
@@ -96,6 +98,21 @@ def test_a_time_that_is_none_is_refused(number: float) -> None:
         bad = Encoder().encode(msgspec.structs.replace(segment, **{field: number}))
         with pytest.raises(WireError, match=field):
             Decoder[Message](messages.ToHub).decode(bad)
+
+
+@pytest.mark.parametrize(
+    "rated", [(math.nan, 2, 3), (1, 8, 3), (1, 2, -1), (math.inf, 2, 3), (1, 2), (1, 2, 3, 4), "x"]
+)
+def test_attributes_outside_1_to_7_are_refused(rated: Any) -> None:
+    vote, verdict = fakes.vote(0, "S1"), fakes.verdict(0)
+    notice = messages.Notice(number=1, hub="h", event=verdict)
+    event = msgspec.structs.replace(verdict, attributes=rated)
+    for message, kinds in (
+        (msgspec.structs.replace(vote, attributes=rated), messages.ToHub),
+        (msgspec.structs.replace(notice, event=event), messages.ToSink),
+    ):
+        with pytest.raises(WireError, match="attributes"):
+            Decoder[Message](kinds).decode(Encoder().encode(message))
 
 
 def test_a_name_of_100_kb_and_a_gap_from_before_the_beginning_are_refused() -> None:

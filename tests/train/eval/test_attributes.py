@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,31 @@ def test_one_file_may_say_both(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().out
     for part in ("Table 1. Systems", "Table 3. Labels", "Table 6. Attributes"):
         assert part in said
+
+
+def test_events_of_the_monitor_rate_by_each_voter_and_by_the_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clip of two segments: A rates both, of 1 s and 3 s; B gives only labels."""
+    of = clips(labelled=True)
+    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, of))
+    lines = []
+    for clip, (segment, start_s) in product(of, enumerate((0.0, 1.0))):
+        up = {a: 1 + 6 * clip.attributes[a] + (0.3, -0.1)[segment] * 0.1 for a in ATTRIBUTES}
+        rated = {a: min(7.0, max(1.0, value)) for a, value in up.items()}
+        empty = {"probabilities": None, "model": "m", "version": "1"}
+        votes = [{"voter": "A", "label": "", "attributes": rated}, {"voter": "B", "label": "sad"}]
+        event = {"type": "verdict", "stream": clip.id, "segment": segment, "revision": 0}
+        event |= {"start_s": start_s, "end_s": 1.0 + 3 * segment, "attributes": rated}
+        lines.append(event | {"label": "sad", "votes": [vote | empty for vote in votes]})
+    (tmp_path / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main([str(tmp_path / "m.jsonl"), str(tmp_path / "run.jsonl"), "--resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    rows = said.partition("Table 6. Attributes\n")[2].splitlines()[1:3]
+    assert sorted(row.split()[0] for row in rows) == ["A", "verdict"]
+    assert all("1.000" in row for row in rows), "both segments together are right"
+    assert "B " in said.partition("Table 1. Systems\n")[2].partition("\n\n")[0]
+    assert "A " not in said.partition("Table 1. Systems\n")[2].partition("\n\n")[0]
 
 
 @pytest.mark.parametrize(

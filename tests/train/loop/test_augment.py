@@ -8,7 +8,7 @@ import pytest
 from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.channels import Surroundings
 from abhinaya.train.loop.examples import Sound, augment, crop, mix_pair, through_opus
-from abhinaya.train.recipes.recipe import AugmentRecipe
+from abhinaya.train.recipes.tables import AugmentRecipe
 
 
 def tone(hz: float, seconds: float = 1.0, level: float = 0.3) -> np.ndarray:
@@ -17,7 +17,7 @@ def tone(hz: float, seconds: float = 1.0, level: float = 0.3) -> np.ndarray:
 
 
 def sound(label: int, *args: float) -> Sound:
-    return Sound(tone(*args), np.eye(8, dtype=np.float32)[label])
+    return Sound(tone(*args), np.eye(8, dtype=np.float32)[label], f"words {label}")
 
 
 def power(samples: np.ndarray) -> float:
@@ -38,7 +38,9 @@ def changed(
     epoch: int = 0,
     crop_s: float | None = None,
 ) -> Sound:
-    return augment(SOUNDS.__getitem__, len(SOUNDS), i, recipe, crop_s, around, seed, epoch)
+    return augment(
+        SOUNDS.__getitem__, np.cumsum([0.1, 0.1, 0.8]), i, recipe, crop_s, around, seed, epoch
+    )
 
 
 def test_a_plain_plan_changes_nothing() -> None:
@@ -72,13 +74,29 @@ def test_a_crop_is_a_piece_of_the_clip() -> None:
     assert crop(short, 1.5, np.random.default_rng(0)) is short
 
 
+def test_partners_are_drawn_by_their_weights_in_any_order_and_overlap_half_the_time() -> None:
+    """As SAIL mixes: the target is the mean of both, rare classes are as likely as others."""
+    plan = AugmentRecipe(pair=1.0, pair_s=0.25)
+    made = [changed(0, plan, seed=s) for s in range(400)]
+    shares = np.mean([of.targets for of in made], axis=0)
+    # clip 0 itself in half of the target, and again as the partner in a tenth of the pairs
+    assert shares[:3] == pytest.approx([0.55, 0.05, 0.4], abs=0.05)
+    rare = [of for of in made if of.targets[2]]
+    assert {len(of.samples) / SAMPLE_RATE > 3.5 for of in rare} == {True, False}
+    longer = np.mean([len(of.samples) > 3.5 * SAMPLE_RATE for of in rare])
+    assert longer == pytest.approx(0.5, abs=0.1)
+    first = np.mean([np.abs(of.samples[: SAMPLE_RATE // 8]).argmax() > 10 for of in rare])
+    assert 0.2 < first < 0.8
+
+
 def test_a_pair_with_a_gap_by_hand() -> None:
     mixed = mix_pair(SOUNDS[1], SOUNDS[2], 0.25)
     assert len(mixed.samples) == 2.75 * SAMPLE_RATE
     np.testing.assert_array_equal(mixed.samples[: 2 * SAMPLE_RATE], SOUNDS[1].samples)
     assert not mixed.samples[2 * SAMPLE_RATE : int(2.25 * SAMPLE_RATE)].any()
     np.testing.assert_array_equal(mixed.samples[int(2.25 * SAMPLE_RATE) :], SOUNDS[2].samples)
-    assert mixed.votes.tolist() == [0, 0.5, 0.5, 0, 0, 0, 0, 0]
+    assert mixed.words == "words 1 words 2"
+    assert mixed.targets.tolist() == [0, 0.5, 0.5, 0, 0, 0, 0, 0]
 
 
 def test_a_pair_that_overlaps_is_the_sum_and_never_clips() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abhinaya.train.errors import DataError
-from abhinaya.train.loop.batches import epoch_steps, rate_at, validation_batches
-from abhinaya.train.recipes.recipe import LossTerm, TrainRecipe
+from abhinaya.train.loop.batches import epoch_steps, rate_factor, validation_batches
+from abhinaya.train.recipes.tables import LossTerm, TrainRecipe
 
 STAGE = TrainRecipe(batch=4, accumulate=2, losses=(LossTerm("ce"),))
 
@@ -61,6 +62,25 @@ def test_no_clip_is_always_left_out() -> None:
     assert shown == set(range(11))
 
 
+@pytest.mark.parametrize(
+    ("sampler", "shares"),
+    [
+        ("undersample", (1 / 4, 1 / 4, 1 / 4, 1 / 4)),
+        ("half_neutral", (0.4, 0.2, 0.2, 0.2)),
+        ("shuffle", (0.4, 0.1, 0.1, 0.4)),
+    ],
+)
+def test_clips_without_a_class_join_as_a_share(sampler: str, shares: Sequence[float]) -> None:
+    """MEDUSA's second stage: balanced, and one clip of `other` for every so many."""
+    labels = np.repeat([0, 1, 2, -1], [400, 100, 100, 400])
+    others = {"undersample": 1 / 3, "half_neutral": 0.25}.get(sampler, 0.0)
+    stage = TrainRecipe(batch=4, accumulate=1, sampler=sampler, others=others)
+    steps = epoch_steps(labels, np.ones(len(labels)), stage, (0, 0), neutral=0)
+    rows = [i for step in steps for batch in step for i in batch]
+    found = [float(np.mean(labels[rows] == c)) for c in (0, 1, 2, -1)]
+    assert found == pytest.approx(shares, abs=0.04)
+
+
 def test_too_few_clips_for_a_step_say_what_to_lower() -> None:
     labels, lengths = clips(7)
     with pytest.raises(DataError, match=r"7 training clips fill no step of 2 batches of 4; lower"):
@@ -76,10 +96,10 @@ def test_validation_sees_every_clip_once() -> None:
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
     stage = TrainRecipe(rate=1.0, warmup=0.1, schedule="linear", losses=(LossTerm("ce"),))
-    rates = [rate_at(stage, k, 100) for k in range(100)]
+    rates = [rate_factor(stage, k, 100) for k in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (k + 1) for k in range(10)])
     assert rates[10] == pytest.approx(1.0)
     assert rates[99] == pytest.approx(1 / 90)
     cosine = replace(stage, schedule="cosine", warmup=0.0)
-    assert rate_at(cosine, 50, 100) == pytest.approx(0.5)
-    assert rate_at(replace(stage, schedule="constant", warmup=0.0), 73, 100) == 1.0
+    assert rate_factor(cosine, 50, 100) == pytest.approx(0.5)
+    assert rate_factor(replace(stage, schedule="constant", warmup=0.0), 73, 100) == 1.0

@@ -12,9 +12,11 @@ from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
+from abhinaya.train.learners.base import Outputs
 from abhinaya.train.loop.corpus import choose, without_short
 from abhinaya.train.loop.examples import Examples, Teaching
-from abhinaya.train.recipes.recipe import TargetRecipe, load_recipe
+from abhinaya.train.recipes.recipe import load_recipe
+from abhinaya.train.recipes.tables import TargetRecipe
 
 AUDIO, TEXT = frozenset({"audio"}), frozenset({"transcript"})
 RECIPE = load_recipe("s1", ["data.balanced=0"])
@@ -136,7 +138,7 @@ def test_votes_are_dropped_by_epoch_and_never_all() -> None:
 def test_a_clip_is_cut_at_random_to_learn_and_at_its_beginning_to_judge(manifest: Manifest) -> None:
     recipe = load_recipe("s1", ["data.max_s=0.5"])
     corpus = choose(manifest, load_recipe("s1", ["data.balanced=0", "data.max_s=0.5"]), AUDIO)
-    examples = Examples(corpus.root, corpus.train, recipe, AUDIO)
+    examples = Examples(corpus.root, corpus.train, recipe, AUDIO, Outputs({"primary": LABELS}))
     read = [read_clip(corpus.root, c) for c in corpus.train]
     i = next(k for k, samples in enumerate(read) if len(samples) > 9_000)
     whole = read[i]
@@ -154,10 +156,10 @@ def test_a_clip_is_cut_at_random_to_learn_and_at_its_beginning_to_judge(manifest
 def test_a_pair_teaches_the_mean_of_both(manifest: Manifest) -> None:
     recipe = load_recipe("wavlm-votes", ["augment.pair=1.0", "train.target.drop_votes=0.0"])
     corpus = choose(manifest, recipe, AUDIO)
-    examples = Examples(corpus.root, corpus.train, recipe, AUDIO)
+    examples = Examples(corpus.root, corpus.train, recipe, AUDIO, Outputs({"primary": LABELS}))
     mixed = [examples.learnt(i, TargetRecipe("distribution"), 0) for i in range(8)]
-    assert all(e.shares.sum() == pytest.approx(1.0) for e in mixed)
-    assert max(np.count_nonzero(e.shares) for e in mixed) > 2  # a clip alone has votes for two
+    assert all(e.targets.sum() == pytest.approx(1.0) for e in mixed)
+    assert max(np.count_nonzero(e.targets) for e in mixed) > 2  # a clip alone has votes for two
     read = [read_clip(corpus.root, c) for c in corpus.train[:8]]
     assert all(len(e.samples) >= len(r) for e, r in zip(mixed, read, strict=True))
     assert not any(np.array_equal(e.samples, r) for e, r in zip(mixed, read, strict=True))

@@ -9,6 +9,9 @@ import torch
 from places import GOLDEN
 from torch import Tensor
 
+from abhinaya.models.labels import ATTRIBUTES, LABELS
+from abhinaya.train.errors import TrainingError
+from abhinaya.train.learners.base import Outputs
 from abhinaya.train.loop import losses
 from abhinaya.train.loop.losses import (
     CODE_WEIGHTS,
@@ -19,7 +22,7 @@ from abhinaya.train.loop.losses import (
     weighted_focal,
 )
 from abhinaya.train.loop.objective import Objective
-from abhinaya.train.recipes.recipe import LossTerm
+from abhinaya.train.recipes.tables import LossTerm
 
 MSP_PODCAST_COUNTS = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)
 """Training clips of MSP-Podcast 1.12 with a consensus among the eight, in the order of LABELS."""
@@ -129,12 +132,13 @@ def test_focal_without_gamma_is_cross_entropy() -> None:
 
 def test_a_kind_alone_has_the_gamma_of_the_paper() -> None:
     z, y, w = batch()
-    shares, unknown = torch.nn.functional.one_hot(y, 8).double(), torch.full((12, 3), torch.nan)
+    shares = torch.nn.functional.one_hot(y, 8).double()
     for kind, expected in (
         ("focal", weighted_focal(z, y, w, 2.0)),
         ("vs", vector_scaling(z, y, MSP_PODCAST_COUNTS, gamma=0.3)),
     ):
-        loss = Objective([LossTerm(kind)], MSP_PODCAST_COUNTS)(z, shares, unknown)
+        outputs = Outputs({"primary": LABELS})
+        loss = Objective([LossTerm(kind)], MSP_PODCAST_COUNTS, outputs)(z, shares)
         assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -192,6 +196,65 @@ def test_a_batch_of_one_has_no_concordance() -> None:
         losses.ccc_loss(torch.zeros(3), torch.zeros(3))
 
 
+HALF = torch.tensor([[0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+"""Both classes as probable."""
+ONE_EACH = torch.eye(2, dtype=torch.float64)
+LN2 = 0.6931471805599453
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        # a class: 2 * 0.5 / (1 + 1); the other has no clip in the second case
+        (losses.soft_f1_loss(HALF, ONE_EACH), 0.5),
+        (losses.soft_f1_loss(HALF, torch.tensor([0, 0])), 1 - 2 * 1.0 / (1.0 + 2.0)),
+        (losses.margin_loss(torch.zeros(2), torch.tensor([1.0, 0.0])), LN2),
+        (losses.margin_loss(torch.tensor([-30.0]), torch.tensor([1.0])), 30.0),
+        (losses.rank_loss(torch.tensor([0.0, 3.0]), torch.tensor([1.0, 0.0])), 3.048587351573742),
+        (losses.rank_loss(torch.zeros(2), torch.ones(2)), 0.0),
+        # 0.5 on the inner scale is 3 on that of annotators
+        (losses.squared_error(torch.tensor([[0.5]]), torch.tensor([[1.0]])), 9.0),
+        (losses.squared_error(torch.tensor([[0.5]]), torch.tensor([[1.0]]), 1.0), 9.0),
+        (losses.squared_error(torch.tensor([[2 / 3]]), torch.tensor([[1.0]]), 1.0), 4 * 0.60653066),
+        (class_weights([1, 4], 0.5)[0], 2.5**0.5),
+    ],
+)
+def test_values_by_hand(found: Tensor, expected: float) -> None:
+    assert found.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_each_head_has_its_columns_and_unknown_targets_do_not_count() -> None:
+    outputs = Outputs(
+        {"primary": ("neutral", "sad"), "attributes": ATTRIBUTES, "gender": ("f", "m"),
+         "neutral": ("against the rest",)}
+    )  # fmt: skip
+    nan = float("nan")
+    targets = torch.tensor([[1, 0, 0.5, 0.5, 0.5, 1, 0, nan], [0, 1, nan, nan, nan, nan, nan, nan]])
+    scores = torch.zeros(2, 8)
+    for term, expected in (
+        (LossTerm("ce", class_weights="none"), LN2),
+        (LossTerm("mse"), 0.0),
+        (LossTerm("ce", head="gender", weight=3.0), 3 * LN2),
+        (LossTerm("margin"), LN2),
+        (LossTerm("rank"), LN2),
+        (LossTerm("ccc"), 0.0),  # one clip has no concordance
+    ):
+        found = Objective([term], (1, 1), outputs)(scores, targets)
+        assert found.item() == pytest.approx(expected), term
+
+
+def test_the_penalty_is_on_the_weights_it_names() -> None:
+    pool = torch.nn.ModuleDict({"pool": torch.nn.Linear(2, 1), "out": torch.nn.Linear(2, 1)})
+    torch.nn.init.constant_(pool["pool"].weight, 3.0)
+    outputs = Outputs({"primary": ("neutral", "sad")})
+    term = LossTerm("l2", part="pool.weight", weight=0.5)
+    assert float(
+        torch.as_tensor(Objective([term], (1, 1), outputs).penalty(pool)).detach()
+    ) == pytest.approx(9.0)
+    with pytest.raises(TrainingError, match=r"called attention\.\.\.; known parts: pool, out"):
+        Objective([LossTerm("l2", part="attention")], (1, 1), outputs).penalty(pool)
+
+
 # --- independent of torch and of the golden file --------------------------------------------------
 
 
@@ -204,5 +267,8 @@ def test_gradients_are_those_of_central_differences() -> None:
         lambda x: vector_scaling(x, y, MSP_PODCAST_COUNTS),
         lambda x: losses.kl_divergence(x, soft),
         lambda x: losses.ccc_loss(torch.sigmoid(x), soft),
+        lambda x: losses.squared_error(torch.sigmoid(x), soft, 1.0),
+        lambda x: losses.soft_f1_loss(x, soft),
+        lambda x: losses.rank_loss(x[:, 0], (y == 0).double()),
     ):
         assert torch.autograd.gradcheck(loss, z.clone().requires_grad_(), atol=1e-7, rtol=1e-6)

@@ -48,7 +48,7 @@ def run(recipe: str, manifest: Path, out: Path, settings: list[str], *more: str)
 
 def scores(learner: Learner, samples: np.ndarray, transcript: str) -> torch.Tensor:
     """What the trained module itself says of one clip."""
-    example = Example("x", samples, transcript, np.zeros(8), np.zeros(3))
+    example = Example("x", samples, transcript, np.zeros(8))
     learner.module.eval()
     with torch.no_grad():
         return learner.scores(learner.module, learner.inputs([example]))[0]
@@ -145,7 +145,7 @@ def test_a_model_learns_what_words_mean(models: Path, manifest: Path, tmp_path: 
         "train.epochs=40",
         "train.batch=4",
         "train.schedule=cosine",
-        "model.options.dropout=0.0",
+        "model.options.input_dropout=0.0",
     ]
     assert run("emojudge-text", manifest, out, settings) == 0
     assert max(float(str(v["macro_f1"])) for v in logged(out, "validation")) > 0.5
@@ -175,12 +175,12 @@ def test_stages_follow_each_other(models: Path, manifest: Path, tmp_path: Path) 
 @pytest.mark.usefixtures("no_dropout")
 def test_a_batch_in_parts_is_the_batch(models: Path, manifest: Path, tmp_path: Path) -> None:
     """One step of all 32 clips has the same loss and gradient in 1, 2 or 4 parts."""
-    settings = [*shrunk("s1", models), "model.options.trained_layers=0"]
+    settings = [*shrunk("emojudge-text", models), "model.options.members.0.train=frozen"]
     found = []
     for parts in (1, 2, 4):
         out = tmp_path / f"run{parts}"
         sizes = [f"train.batch={32 // parts}", f"train.accumulate={parts}"]
-        assert run("s1", manifest, out, [*settings, *sizes]) == 0
+        assert run("emojudge-text", manifest, out, [*settings, *sizes]) == 0
         AcceleratorState._reset_state(True)
         (step,) = logged(out)
         found.append((step["loss"], step["norm"]))
