@@ -31,7 +31,7 @@ from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
 from abhinaya.train.loop.examples import GENDERS, Examples, class_counts, secondary_names
 from abhinaya.train.loop.run_folder import Position, RunFolder
-from abhinaya.train.loop.run_log import RunLog, curves_in
+from abhinaya.train.loop.run_log import RunLog
 from abhinaya.train.loop.trainer import Parts, Trainer
 from abhinaya.train.metrics import Numbers
 from abhinaya.train.recipes.learner_options import (
@@ -108,9 +108,7 @@ def train(job: Job, say: Say = print) -> Position:
     )
     found = folder.position() if job.resume else None
     taken = found[1].taken if found else 0
-    drawn = recipe.run.tensorboard and main
-    curves = curves_in(folder.path / "tensorboard", taken) if drawn else None
-    with closing(RunLog(folder.log, main, say, curves)) as log:
+    with closing(RunLog(folder.log, main, say)) as log:
         for line in _summary(recipe, corpus, learner, counts, accelerator):
             log.say(line)
         trainer = Trainer(accelerator, parts, log)

@@ -177,4 +177,3 @@ class RunRecipe:
 
     save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
     workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
-    tensorboard: bool = setting(False, doc="write TensorBoard curves (extra `tensorboard`)")
