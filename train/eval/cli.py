@@ -4,8 +4,6 @@ Table 1: each system alone. Table 2: systems called MODEL/LOSS. Table 3: each la
 combination of voters, against the best of them alone. Table 5: rules on all voters. Table 6:
 arousal, valence and dominance. Predictions are files, or come from checkpoints, models and profiles
 that are run first. Nothing is fitted here.
-
-abhinaya eval refine ...    let a language model revise predictions
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval import models as eval_models
-from abhinaya.train.eval import refine
 from abhinaya.train.eval.attributes import fused, rated, rater
 from abhinaya.train.eval.predict import run
 from abhinaya.train.eval.predictions import (
@@ -49,11 +46,7 @@ Output = tuple[str, dict[str, Any], str]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate. Return the exit code: 0, or 1 after an error."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["refine"]:
-        chosen = refine.parser().parse_args(arguments[1:])
-        return guarded("abhinaya eval refine", lambda: refine.run_refine(chosen))
-    args = _parser().parse_args(arguments)
+    args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
 
     def work() -> int:
         text, report, page = _tables(args)

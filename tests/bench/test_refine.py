@@ -12,11 +12,11 @@ import pytest
 from scripted_server import Say, completion, scripted
 from trainer_fakes import write_wav
 
+from abhinaya.bench.refine import main
 from abhinaya.models.base import Ballot
 from abhinaya.models.served.replies import Reply, judge_refined
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
-from abhinaya.train.eval.cli import main
 
 TRUTH = ("sad", "happy", "angry", "fear") * 3
 
@@ -76,11 +76,11 @@ def test_a_killed_run_continues_and_tells_what_the_refiner_gained(
     dead = Say("", status=503)
     with scripted(lambda n, r: heard(n, r) if n < 8 else dead) as server:
         gone = ["--option", "wait_s=0.1", "--option", "concurrency=1"]
-        assert main(["refine", *arguments, *report, "--base-url", server.url, *gone]) == 1
+        assert main([*arguments, *report, "--base-url", server.url, *gone]) == 1
         assert "run the command again" in capsys.readouterr().err
     assert not out.exists()
     with scripted(heard) as server:
-        assert main(["refine", *arguments, *report, "--base-url", server.url]) == 0
+        assert main([*arguments, *report, "--base-url", server.url]) == 0
         assert len(server.requests) == 3, "the first eight are not asked again"
         request = server.requests[0]
     system, user = (message["content"] for message in request["messages"])
@@ -113,10 +113,10 @@ def test_clips_without_labels_are_refined_and_other_settings_do_not_continue(
     arguments, out = case(tmp_path, labelled=False), tmp_path / "r.csv"
     with scripted(heard) as server:
         where = ["--out", str(out), "--base-url", server.url]
-        assert main(["refine", *arguments, *where]) == 0
+        assert main([*arguments, *where]) == 0
         told = capsys.readouterr().out
         assert "6 of 11 labels changed" in told
         assert "macro-F1" not in told
         (tmp_path / "r.csv.journal").write_text('{"schema": "abhinaya.refined/1"}\n')
-        assert main(["refine", *arguments, *where]) == 1
+        assert main([*arguments, *where]) == 1
         assert "was started with other settings" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`abhinaya eval refine`: let a served language model revise predictions, after EMOJUDGE.
+"""`abhinaya refine`: let a served language model revise predictions, after EMOJUDGE.
 
 The model gets the transcript, how it was said, the speaker and the predicted label of each clip. It
 keeps the label unless it is more than 80 % confident of another: any answer but one label keeps it.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
 from abhinaya.models.command_line import Parser
 from abhinaya.models.labels import LABELS
 from abhinaya.models.text import say
-from abhinaya.train.command import pair_of, toml_value
+from abhinaya.train.command import guarded, pair_of, toml_value
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.journal import Journal
@@ -62,10 +63,15 @@ class Refined:
     gain: Comparison | None = None
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of `refine`."""
-    found = Parser("abhinaya eval refine", __doc__)
-    add = found.add_argument
+def main(argv: Sequence[str] | None = None) -> int:
+    """Refine predictions. Return the exit code, see `guarded`."""
+    args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    return guarded("abhinaya refine", lambda: _run(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("abhinaya refine", __doc__)
+    add = parser.add_argument
     add("manifest", type=Path, help="made by abhinaya data prepare")
     add("predictions", metavar="[NAME=]FILE", help="CSV with the labels to refine")
     add("--out", type=Path, required=True, metavar="FILE", help="CSV of refined labels")
@@ -78,11 +84,10 @@ def parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=32, help="clips per batch (%(default)s)")
     add("--resamples", type=int, default=1_000, help="default: %(default)s")
     add("--json", type=Path, metavar="FILE", help="write all figures")
-    return found
+    return parser
 
 
-def run_refine(args: argparse.Namespace) -> int:
-    """Refine and report. Raises as `refine`."""
+def _run(args: argparse.Namespace) -> int:
     for name in ("batch", "resamples"):
         if getattr(args, name) < 1:
             raise DataError(f"--{name} {getattr(args, name)}: must be at least 1")
