@@ -192,7 +192,7 @@ def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
 
 
 def _soup(args: argparse.Namespace) -> None:
-    from abhinaya.models.soup import soup  # imports torch
+    from abhinaya.models.published.soup import soup  # imports torch
 
     soup(args.checkpoints, args.out)
     say(f"wrote {args.out}: the mean of {len(args.checkpoints)} checkpoints; measure it")

@@ -18,7 +18,7 @@ from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices, fit_temperature
 
 Prior = str | float
-"""How frequent labels are where a fit is used: balanced; corpus, as in the clips; share of neutral."""
+"""How frequent labels are where a fit is used: balanced, corpus, or the share of neutral."""
 LEAST_CLIPS: Final = 50
 """Fewest clips that all voters of a fit have answered."""
 FOLDS: Final = 5
@@ -89,7 +89,7 @@ def importance(truth: Indices, prior: Prior) -> FloatArray:
     if isinstance(prior, float) and NEUTRAL in truth and labels > 1:
         rest = (1.0 - prior) / (labels - 1)
         weights *= labels * np.where(truth == NEUTRAL, prior, rest)
-    return weights.astype(np.float32)
+    return np.asarray(weights, np.float32)
 
 
 def prior_of(text: str) -> Prior:
