@@ -121,7 +121,6 @@ EXTRA_OF: Final = {
     "psutil": "bench",
     "scipy": "train",
     "sklearn": "train",
-    "tensorboard": "tensorboard",
     "torch": "torch",
     "torchaudio": "torch",
     "transformers": "torch",

@@ -7,6 +7,7 @@ abhinaya train tiny-vote                           the vote rule of the embedded
 abhinaya train crossval                            tiny-speech without some speakers or a corpus
 abhinaya train evaluate tiny-text                  measure it and write the figures to its card
 abhinaya train ensemble                            fit a combiner of several voters
+abhinaya train soup                                average the weights of several runs
 """
 
 from __future__ import annotations
@@ -190,6 +191,13 @@ def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
     return [*found, *args.set]
 
 
+def _soup(args: argparse.Namespace) -> None:
+    from abhinaya.models.published.soup import soup  # imports torch
+
+    soup(args.checkpoints, args.out)
+    say(f"wrote {args.out}: the mean of {len(args.checkpoints)} checkpoints; measure it")
+
+
 COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] = {
     "list": (_list, "list recipes and systems (also: --list)"),
     "settings": (_settings, "print every setting of a recipe, its default and meaning"),
@@ -201,6 +209,7 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] 
     "crossval": (_crossval, "train tiny-speech without some speakers"),
     "evaluate": (_evaluate, "measure weights and write the figures"),
     "ensemble": (lambda args: run_ensemble(args, say), "fit a combiner on held-out votes"),
+    "soup": (_soup, "average the weights of runs of one recipe"),
 }
 """Any other first argument is a recipe. The embedded voters have their own training loops."""
 
@@ -213,6 +222,9 @@ def _parser() -> argparse.ArgumentParser:
         made[name] = commands.add_parser(name, help=about)
         made[name].set_defaults(run=run)
     add_ensemble(made["ensemble"])
+    add = made["soup"].add_argument
+    add("checkpoints", nargs="+", type=Path, metavar="DIR", help="best/ of runs of one recipe")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the new checkpoint")
     for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
         add = made[name].add_argument
         add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")

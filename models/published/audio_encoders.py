@@ -27,10 +27,12 @@ from abhinaya.models.errors import KeysError
 from abhinaya.models.hugging_face import locate, translated
 from abhinaya.models.inference import Place, compile_if_asked, moved
 from abhinaya.models.published.beats import Beats, BeatsConfig, filter_bank, token_count
+from abhinaya.models.published.feature_cache import FeatureCache, features_of, item_key
 from abhinaya.models.published.voting_batch import padded, valid
 
 LONGEST: Final = 30 * SAMPLE_RATE
 """Whisper's window, in samples; the rest of a longer segment is ignored."""
+WHISPER_FILES: Final = ["config.json", "model*.safetensors*"]
 CACHED_SEGMENTS: Final = 32
 """Segments in the cache, about 5 MB each in bfloat16 at full size."""
 
@@ -83,6 +85,31 @@ class AudioEncoders:
             while len(self._known) > CACHED_SEGMENTS:
                 self._known.popitem(last=False)
         return [found[key] for key in keys]
+
+    def stored(
+        self, cache: FeatureCache | None, key: str, clips: Sequence[tuple[str, FloatArray, bool]]
+    ) -> list[AudioFeatures]:
+        """Return the features of clips: those in the cache, and the others by `encode`.
+
+        A clip is its name, its wave [n], and whether its features are worth storing. `key` is the
+        `model_key` of these encoders.
+
+        Raises:
+            RunError: features hold values that are not numbers; the message has the name.
+
+        """
+
+        def compute(missing: list[int]) -> list[dict[str, Tensor]]:
+            made = self.encode([clips[i][1] for i in missing])
+            return [{"speech": f.speech, "audio": f.audio} for f in made]
+
+        keys = [item_key(key, wave) if keep else "" for _, wave, keep in clips]
+        found = features_of(cache, [name for name, *_ in clips], keys, compute)
+        here = self.place.device
+        return [
+            AudioFeatures(f["speech"].to(here), f["audio"].to(here), min(len(wave), LONGEST))
+            for f, (_, wave, _) in zip(found, clips, strict=True)
+        ]
 
     @torch.no_grad()
     def _encode(self, waves: list[FloatArray]) -> list[AudioFeatures]:
@@ -162,7 +189,7 @@ def load_whisper_encoder(name: str, attention: str | None = None) -> WhisperEnco
         ModelError: the checkpoint is missing, damaged, or not a Whisper.
 
     """
-    folder = locate(name, ["config.json", "model*.safetensors*"])
+    folder = locate(name, WHISPER_FILES)
     with translated(name):
         config: Any = WhisperConfig.from_pretrained(folder, attn_implementation=attention)
         encoder = WhisperEncoder(config)

@@ -41,6 +41,7 @@ OTHERS: Final = {
     "eval": "Evaluate models or predictions against labels",
     "models": "List, show, fetch, check and convert models",
     "predict": "Label the clips of a manifest, also of a hidden test",
+    "refine": "Let a language model revise predictions",
     "train": "Train models by recipes, and the embedded ones",
 }
 """Descriptions of the commands of other folders."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import NoReturn
 
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
-from abhinaya.models.interrupts import INTERRUPTS, exit_code_of
+from abhinaya.models.interrupts import INTERRUPTS, exit_code, exit_code_of
 from abhinaya.models.text import say, say_traceback
 from abhinaya.stream.commands.checks import (
     check_outputs,
@@ -76,7 +77,9 @@ def guarded(program: str, body: Callable[[], int]) -> int:
             return body()
     except AbhinayaError as error:
         say(f"{program}: {error}", file=sys.stderr)
-        return error.exit_code
+        # the terminal that has gone is the signal
+        hung_up = INTERRUPTS.number == signal.SIGHUP and isinstance(error, SinkError)
+        return exit_code(INTERRUPTS.number) if hung_up else error.exit_code
     except MissingPackageError as error:
         say(f"{program}: {error}", file=sys.stderr)
         return ModelError.exit_code

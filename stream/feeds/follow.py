@@ -248,10 +248,13 @@ class Feeds:
         if answer.status_code != 304:
             subject, charset = feed.web.subject, answer.charset_encoding or ""
             data = unpacked(data, limit, subject)
-            feed.latest = parse_feed(data, str(answer.url), subject, charset)
+            faults: list[str] = []
+            feed.latest = parse_feed(data, str(answer.url), subject, charset, faults.append)
+            for fault in faults:
+                feed.web.remark(fault)
             # only after parsing: a damaged feed must be requested again
             names = {"etag": "if-none-match", "last-modified": "if-modified-since"}
-            headers = answer.headers
+            headers = {} if faults else answer.headers
             feed.conditions = {to: headers[name] for name, to in names.items() if name in headers}
 
     def _fetch(self, feed: _Feed, episode: Episode) -> None:

@@ -12,7 +12,7 @@ import mimetypes
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from typing import Any, Final
@@ -39,6 +39,8 @@ _TAG: Final = re.compile(
 _REPORT: Final = "report it to the publisher"
 _LOOK_BYTES: Final = 1 << 16
 _FEED_OF_PAGE: Final = re.compile(rb"<link[^>]*application/(?:rss|atom)\+xml[^>]*>", re.I)
+_END: Final = re.compile(rb"</(?:\w+:)?(?:rss|feed|rdf)\s*>", re.I)
+_ENTRY: Final = re.compile(rb"<(/?)(?:\w+:)?(?:item|entry)[\s>]", re.I)
 _HREF: Final = re.compile(rb"href\s*=\s*[\"']([^\"']+)", re.I)
 
 
@@ -85,14 +87,24 @@ def unpacked(data: bytes, limit: int, subject: str) -> bytes:
     return found
 
 
-def parse_feed(data: bytes, url: str, subject: str, charset: str = "") -> tuple[Episode, ...]:
+def parse_feed(
+    data: bytes,
+    url: str,
+    subject: str,
+    charset: str = "",
+    warn: Callable[[str], None] = lambda text: None,
+) -> tuple[Episode, ...]:
     """Return the episodes of a feed, the newest first.
+
+    Of a feed that is cut off, the last entry is left out if it is not whole: it may lack a part of
+    its identifier.
 
     Args:
         data: the feed.
         url: its address, which relative addresses in it build on.
         subject: name of the feed in errors.
         charset: encoding that the server states; empty: what the feed itself states.
+        warn: receives what is wrong with a feed that is read all the same.
 
     Raises:
         SourceError: it is not a feed, is damaged, has no audio, or declares XML entities.
@@ -124,7 +136,13 @@ def parse_feed(data: bytes, url: str, subject: str, charset: str = "") -> tuple[
         remedy = f"is its feed {its}?" if its else "give the address of the feed itself"
         raise SourceError(subject, what, remedy)
     title = _title(found.feed, found.version) or host_of(url)
-    episodes = list(_episodes(found.entries[:MOST_EPISODES], title, url, found.version))
+    entries = found.entries
+    if not _END.search(data, max(0, len(data) - _LOOK_BYTES)):
+        tags = _ENTRY.findall(data)
+        left = " and its last entry is left out" if tags and not tags[-1] else ""
+        entries = entries[:-1] if left else entries
+        warn(f"is cut off: its end is missing{left}")
+    episodes = list(_episodes(entries[:MOST_EPISODES], title, url, found.version))
     if not episodes:
         raise SourceError(
             subject, f"has no sound in its {len(found.entries)} entries", "is it a podcast?"

@@ -20,6 +20,7 @@ from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.mpeg import is_known
 from abhinaya.stream.sources.playlist import Part, Playlist, Range, parse, text_of
 from abhinaya.stream.sources.web import DOCUMENT_STALLS, HttpError, Web
 
@@ -105,6 +106,7 @@ class _Player:
         self._parts = self._fetched()
         self._next: _Fetched | None = None
         self._left = _Loss()  # what is missing after the last part
+        self._known = False  # whether a part began like media
         self._said: set[str] = set()
         self._deadline = time.monotonic() + 2 * self.silent_s if self._live else math.inf
         self._run: _Run | None = None
@@ -210,10 +212,9 @@ class _Player:
     def take(self, after: Part | None) -> _Fetched | None:
         """Return the part that continues the run after `after`; None if the run is over."""
         found = self._peek()
-        if found is None:
-            return None
-        if after is not None and (
-            found.loss.length_s or not found.part.joined or found.part.header != after.header
+        if found is None or (
+            after is not None
+            and (found.loss.length_s or not found.part.joined or found.part.header != after.header)
         ):
             return None
         self._next = None
@@ -232,7 +233,7 @@ class _Player:
                     reason = "is missing (EXT-X-GAP)"
                     if not part.absent:
                         header, data = self._header(part), self._fetch(part.url, part.span)
-                        reason = "is empty or text, not audio" if is_text(data) else ""
+                        reason = self._fault_of(data)
                 except HttpError as error:
                     if error.transient:
                         raise
@@ -245,6 +246,14 @@ class _Player:
                 self._left += _Loss(part.length_s, f"a part of the broadcast {reason}")
         except SourceError as error:
             self.failure = error
+
+    def _fault_of(self, data: bytes) -> str:
+        """Return what is wrong with a part; empty if it may be audio like the parts before."""
+        if is_text(data):
+            return "is empty or text, not audio"
+        fault = "is damaged" if self._known and not is_known(data) else ""
+        self._known |= is_known(data)
+        return fault
 
     def _header(self, part: Part) -> bytes:
         """Return the header of the run of a part; empty if it has none."""

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
-from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.clips import LONGEST_S, Clip
 from abhinaya.train.errors import DataError
 
 
@@ -45,6 +45,14 @@ def read_clip(root: Path, clip: Clip) -> FloatArray:
     if not len(part := samples[start:end]):
         raise DataError(f"{root / clip.path}: ends before clip {clip.id!r} begins; fetch it again")
     return part
+
+
+def judged_part(samples: FloatArray, max_s: float = LONGEST_S) -> FloatArray:
+    """Return what is judged of a clip: its beginning, at most `max_s` seconds of samples [n].
+
+    Validation, evaluation and predictions share this rule, so a checkpoint has one figure.
+    """
+    return samples[: round(max_s * SAMPLE_RATE)]
 
 
 def duration_s(path: Path) -> float:

@@ -21,6 +21,8 @@ from abhinaya.train.errors import DataError
 OTHER: Final = "other"
 """Vote for an emotion outside the eight labels."""
 VOTABLE: Final = (*LABELS, OTHER)
+LONGEST_S: Final = 10.0
+"""Seconds of the monitor's longest segment, and of the paper's crops."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal, Protocol
+from typing import Final
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.class_weight import compute_sample_weight
 
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.fitted import FLOOR, Fitted, Numbers, features
+from abhinaya.models.vote.fitted import Numbers, features
 from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices, fit_temperature
 
-Prior = Literal["balanced", "corpus"] | float
-"""Frequencies of the labels that a fit is made for: equal; those of the clips; or the share of
-neutral, the other labels equal."""
+Prior = str | float
+"""How frequent labels are where a fit is used: balanced, corpus, or the share of neutral."""
 LEAST_CLIPS: Final = 50
 """Fewest clips that all voters of a fit have answered."""
 FOLDS: Final = 5
@@ -52,12 +52,8 @@ class Answers:
     @cached_property
     def rated(self) -> frozenset[str]:
         """Voters that gave attributes with each answer."""
-        return frozenset(
-            voter
-            for voter in self.voters
-            if (given := [b for votes in self.votes if (b := votes.get(voter))])
-            and all(ballot.attributes for ballot in given)
-        )
+        given = {v: [b for votes in self.votes if (b := votes.get(v))] for v in self.voters}
+        return frozenset(v for v, of in given.items() if of and all(b.attributes for b in of))
 
     def of(self, voters: Sequence[str]) -> Indices:
         """Return the rows of clips that all of `voters` answered."""
@@ -69,15 +65,9 @@ class Answers:
 
         With `rated` they are probabilities, and the attributes of the voters that give some.
         """
-        if not rated:
-            columns = [self.voters.index(voter) for voter in voters]
-            return np.log(np.maximum(self.shares[rows][:, columns].reshape(len(rows), -1), FLOOR))
-        return np.array(
-            [
-                np.concatenate([features(self.votes[i][v], False, v in self.rated) for v in voters])
-                for i in rows
-            ]
-        )
+        known = self.rated if rated else frozenset()
+        whole = [[features(self.votes[i][v], not rated, v in known) for v in voters] for i in rows]
+        return np.array([np.concatenate(of) for of in whole])
 
     def temperatures(self, rows: Indices, weights: FloatArray) -> dict[str, float]:
         """Return the temperature of each voter's probabilities; 1 if it gives none."""
@@ -91,37 +81,21 @@ class Answers:
         return fit_temperature(logs.astype(np.float32), self.truth[known], weights[known])
 
 
-class Learner(Protocol):
-    """Fits a model on some of the answers."""
-
-    @property
-    def plans(self) -> dict[str, str]:
-        """What was chosen for each set of voters, for information."""
-        ...
-
-    def __call__(self, rows: Indices) -> Fitted:
-        """Fit on these rows."""
-        ...
-
-
 def importance(truth: Indices, prior: Prior) -> FloatArray:
     """Return clip weights [N], 1 on average, with which labels have the frequencies of `prior`."""
-    present, counts = np.unique(truth, return_counts=True)
     if prior == "corpus":
         return np.ones(len(truth), np.float32)
-    shares = np.full(len(present), 1.0 / len(present))
-    if isinstance(prior, float) and NEUTRAL in present and len(present) > 1:
-        shares = np.where(present == NEUTRAL, prior, (1.0 - prior) / (len(present) - 1))
-    each = dict(zip(present.tolist(), (shares / counts * len(truth)).tolist(), strict=True))
-    return np.array([each[c] for c in truth.tolist()], np.float32)
+    weights, labels = compute_sample_weight("balanced", truth), len(np.unique(truth))
+    if isinstance(prior, float) and NEUTRAL in truth and labels > 1:
+        rest = (1.0 - prior) / (labels - 1)
+        weights *= labels * np.where(truth == NEUTRAL, prior, rest)
+    return np.asarray(weights, np.float32)
 
 
 def prior_of(text: str) -> Prior:
     """Return the prior that --prior names. Raises DataError if it names none."""
-    if text == "balanced":
-        return "balanced"
-    if text == "corpus":
-        return "corpus"
+    if text in ("balanced", "corpus"):
+        return text
     try:
         share = float(text)
     except ValueError:
@@ -135,7 +109,6 @@ def prior_of(text: str) -> Prior:
 
 def folds_of(answers: Answers, seed: int) -> Iterator[tuple[Indices, Indices]]:
     """Yield (rows to fit on, rows held out) of each fold; no speaker is in both."""
-    names = sorted({str(s) for s in answers.speakers})
-    groups = np.array([names.index(str(s)) for s in answers.speakers])
+    names, groups = np.unique([str(s) for s in answers.speakers], return_inverse=True)
     cut = StratifiedGroupKFold(min(FOLDS, len(names)), shuffle=True, random_state=seed)
     yield from cut.split(groups, answers.truth, groups)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from abhinaya.models import sums
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Member, Method
 from abhinaya.models.vote.combiner_file import write_combiner
@@ -30,14 +29,13 @@ from abhinaya.train.eval.predictions import (
     Predictions,
     chosen,
     found_answers,
+    named_file,
     read_all,
     refuse_trained,
 )
+from abhinaya.train.eval.rules import RULES
 from abhinaya.train.eval.tables import alarms, guesses
 from abhinaya.train.metrics import Indices, macro_f1
-
-UNFITTED: Final[tuple[Method, ...]] = ("majority", "mean")
-"""Rules that the combiner is compared with."""
 
 
 def add_ensemble(parser: argparse.ArgumentParser) -> None:
@@ -80,10 +78,10 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
     systems = chosen(found, args.voters, list(found))
     for name, predictions in systems.items():
         refuse_trained(name, predictions, {clip.split for clip in manifest.clips})
-    models = {name: predictions.model(name) for name, predictions in systems.items()}
-    combiner = Combiner(
-        "mean", {name: Member(*model) for name, model in models.items()}, made_by=_command(args)
-    )
+    members = {name: Member(*predictions.model(name)) for name, predictions in systems.items()}
+    files = " ".join(map(str, [args.manifest, *args.predictions]))
+    command = f"abhinaya train ensemble {files} --method {args.method} --seed {args.seed}"
+    combiner = Combiner("mean", members, made_by=command)
     if voting := {name: of for name, of in systems.items() if of.votes}:
         combiner = _labels(combiner, _answers(args, manifest, voting), prior, args)
     elif not args.attributes:
@@ -118,13 +116,10 @@ def _attributes(
     raters = [rater(name, of, on.clips) for name, of in systems.items() if of.rates]
     if len(raters) < 2:
         raise DataError(f"--attributes: {len(raters)} systems give attributes; a fusion needs two")
-    fit = fit_fusion(raters, on, seed)
-    return replace(
-        combiner,
-        fusion=fit.fusion,
-        fitted_on={**combiner.fitted_on, "rated": len(on.clips), "fusion": dict(fit.plans)},
-        metrics={**combiner.metrics, **fit.metrics},
-    )
+    fusion, plans, metrics = fit_fusion(raters, on, seed)
+    fitted_on = {**combiner.fitted_on, "rated": len(on.clips), "fusion": dict(plans)}
+    metrics = {**combiner.metrics, **metrics}
+    return replace(combiner, fusion=fusion, fitted_on=fitted_on, metrics=metrics)
 
 
 def _answers(
@@ -150,27 +145,22 @@ def measure(
     classes = sorted({int(c) for c in truth})
 
     def figures(guess: Indices, prefix: str = "", suffix: str = "") -> dict[str, Any]:
-        share = alarms(guess, truth)
-        return {
-            f"{prefix}macro_f1{suffix}": round(macro_f1(truth, guess, classes), 4),
-            f"{prefix}neutral_otherwise{suffix}": None if share is None else round(share, 4),
+        named = {
+            "macro_f1": macro_f1(truth, guess, classes),
+            "neutral_otherwise": alarms(guess, truth),
         }
+        return {f"{prefix}{k}{suffix}": v if v is None else round(v, 4) for k, v in named.items()}
 
     own = guesses(decisions)
-    found: dict[str, Any] = {
-        "measured": "each fold of speakers by the fit on the others; intervals over clips",
-        **figures(own),
-    }
-    for other in UNFITTED:
+    found = {"measured": "each fold of speakers by the fit on the others", **figures(own)}
+    for other in RULES:
         theirs = guesses([decide(v, replace(rule, method=other)) for v in answers.votes])
         mine, yours = (macro_f1_of(truth, guess, classes) for guess in (own, theirs))
         gain = paired_bootstrap(mine, yours, len(truth), seed=seed)
         of = gain.difference
-        found |= {
-            **figures(theirs, f"{other}_"),
-            f"gain_over_{other}": [round(x, 4) for x in (of.value, of.low, of.high)],
-            f"gain_over_{other}_p": round(gain.p, 4),
-        }
+        found |= figures(theirs, f"{other}_")
+        found[f"gain_over_{other}"] = [round(x, 4) for x in (of.value, of.low, of.high)]
+        found[f"gain_over_{other}_p"] = round(gain.p, 4)
     if least:
         kept = guesses(decisions, least)
         found["answered_at_min_confidence"] = round(float(np.mean(kept >= 0)), 4)
@@ -179,40 +169,22 @@ def measure(
 
 
 def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for votes, truth, speaker in zip(answers.votes, answers.truth, answers.speakers, strict=True):
-        cast = {
-            name: [votes[name].label, [round(p, 5) for p in votes[name].probabilities or ()]]
-            for name in sorted(votes)
-        }
-        digest.update(json.dumps([int(truth), str(speaker), cast]).encode())
+    files = [args.manifest, *(named_file(file)[1] for file in args.predictions)]
     return {
         "clips": len(answers.truth),
         "speakers": len(set(answers.speakers)),
         "labels": [LABELS[c] for c in sorted({int(c) for c in answers.truth})],
         "answered": {v: len(answers.of([v])) for v in answers.voters},
-        "sha256": digest.hexdigest(),
+        "sha256": {str(file): sums.sum_of(file) for file in files},
         "prior": args.prior,
         "seed": args.seed,
         "plans": dict(fit.plans),
     }
 
 
-def _command(args: argparse.Namespace) -> str:
-    files = " ".join(map(str, [args.manifest, *args.predictions]))
-    command = f"abhinaya train ensemble {files} --method {args.method} --prior {args.prior}"
-    command += f" --soup {args.soup}" if args.method == "mlp" else ""
-    command += " --attributes" if args.attributes else ""
-    command += f" --alarms {args.alarms:g}" if args.alarms else ""
-    return f"{command} --seed {args.seed}"
-
-
 def _report(combiner: Combiner, say: Say) -> None:
-    for name, member in combiner.members.items():
-        weight = f", weight {member.weight:.2f}" if combiner.method == "weighted" else ""
-        model = f"{member.model} {member.version}".strip() or "unknown model"
-        say(f"{name}: {model}, temperature {member.temperature:.2f}{weight}")
-    for name, value in combiner.metrics.items():
+    for name, m in combiner.members.items():
+        model = f"{m.model} {m.version}".strip() or "unknown model"
+        say(f"{name}: {model}, temperature {m.temperature:.2f}, weight {m.weight:.2f}")
+    for name, value in {**combiner.metrics, "min_confidence": combiner.min_confidence}.items():
         say(f"{name}: {value}")
-    if combiner.min_confidence:
-        say(f"min_confidence: {combiner.min_confidence}")

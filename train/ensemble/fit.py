@@ -1,37 +1,32 @@
 """Fits a combiner of voters, on predictions about speakers that no voter was trained on.
 
-    temperatures        one per voter, which maximises the likelihood of its probabilities
-    weighted            weights of a mean of probabilities, by expectation maximisation
-    logistic            `logistic.py`
-    mlp, forest         `meta.py`
-
 Each fold of speakers is measured with a fit on the other folds, by the monitor's own decision code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Method
+from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Member, Method
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
 from abhinaya.models.vote.fitted import FLOOR
 from abhinaya.train.ensemble.answers import (
     LEAST_CLIPS,
     NEUTRAL,
     Answers,
-    Learner,
     Prior,
     folds_of,
     importance,
 )
-from abhinaya.train.ensemble.logistic import Regressions
-from abhinaya.train.ensemble.meta import SOUP, Forests, Networks
+from abhinaya.train.ensemble.chosen import Chosen
+from abhinaya.train.ensemble.logistic import REGRESSIONS
+from abhinaya.train.ensemble.meta import SOUP, Forests, networks
 from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices
 
@@ -44,22 +39,21 @@ class Fit:
     """A fitted combiner, and its decisions on held-out speakers."""
 
     rule: Rule
-    plans: Mapping[str, str] = field(default_factory=dict)
+    plans: Mapping[str, str]
     """What was chosen for each set of voters."""
-    held_out: tuple[Decision, ...] = ()
+    held_out: tuple[Decision, ...]
     """[N] decisions, each by a fit on other speakers."""
 
     def into(self, combiner: Combiner, least: float) -> Combiner:
         """Return a combiner of these voters with what was fitted, and its threshold."""
-        of = self.rule
+        heat, weights, fitted = self.rule.temperatures, self.rule.weights, self.rule.fitted
         members = {
-            name: replace(
-                m, temperature=of.temperatures.get(name, 1.0), weight=of.weights.get(name, 1.0)
-            )
+            name: Member(m.model, m.version, heat.get(name, 1.0), weights.get(name, 1.0))
             for name, m in combiner.members.items()
         }
+        method = self.rule.method
         return replace(
-            combiner, method=of.method, members=members, min_confidence=least, fitted=of.fitted
+            combiner, method=method, members=members, min_confidence=least, fitted=fitted
         )
 
 
@@ -73,11 +67,11 @@ def fit_ensemble(
     _check(answers, method)
     weights = importance(answers.truth, prior)
     folds = list(folds_of(answers, seed))
-    learner: Learner | None = None
+    learner: Chosen | Forests | None = None
     if method == "logistic":
-        learner = Regressions(answers, weights, folds)
+        learner = Chosen(answers, weights, folds, REGRESSIONS)
     elif method == "mlp":
-        learner = Networks(answers, weights, folds, seed, soup)
+        learner = Chosen(answers, weights, folds, networks(seed, soup), rated=True)
     elif method == "forest":
         learner = Forests(answers, weights, seed)
 
@@ -93,9 +87,9 @@ def fit_ensemble(
     for learnt, left in folds:
         there = rule(learnt)
         held_out |= {int(i): decide(answers.votes[i], there) for i in left}
-    everyone = np.arange(len(answers.truth))
-    decisions = tuple(held_out[i] for i in range(len(everyone)))
-    return Fit(rule(everyone), learner.plans if learner else {}, decisions)
+    decisions = tuple(held_out[i] for i in sorted(held_out))
+    plans = learner.plans if learner else {}
+    return Fit(rule(np.arange(len(answers.truth))), plans, decisions)
 
 
 def _check(answers: Answers, method: Method) -> None:

@@ -17,6 +17,7 @@ from abhinaya.models import registry
 from abhinaya.models.base import Voter
 from abhinaya.models.errors import UnknownModelError
 from abhinaya.train.command import pair_of, profile_table, toml_value
+from abhinaya.train.data.clips import LONGEST_S
 from abhinaya.train.errors import DataError
 
 SERVED: Final = "zero-shot"
@@ -31,6 +32,8 @@ class Named:
     name: str
     model: str
     options: dict[str, Any] = field(default_factory=dict)
+    max_s: float = LONGEST_S
+    """Seconds of a longer clip that are judged."""
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +68,7 @@ def asked(args: argparse.Namespace) -> list[Named]:
         from abhinaya.train.loop.checkpoint_card import described  # imports torch
 
         of = described(Path(place))
-        found.append(Named(name, of.model, of.options))
+        found.append(Named(name, of.model, of.options, of.max_s))
     found += [Named(*pair_of("--model", pair)) for pair in args.model]
     names = [one.name for one in found]
     if twice := {name for name in names if names.count(name) > 1}:

@@ -10,7 +10,6 @@ import csv
 import gc
 import hashlib
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,23 +23,20 @@ from rich.console import Console
 from rich.progress import Progress
 
 from abhinaya.models import sums
-from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Card, Utterance, Voter
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
 from abhinaya.models.labels import ATTRIBUTES, HIGH, LABELS, LOW, Attributes
 from abhinaya.models.text import distinct, say
-from abhinaya.train.data.audio import read_clip
+from abhinaya.train.data.audio import judged_part, read_clip
 from abhinaya.train.data.check import require_most
-from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.clips import LONGEST_S, Clip
 from abhinaya.train.data.journal import Journal
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.data.read_msp import ATTRIBUTES as EMO
 from abhinaya.train.data.read_msp import CONSENSUS
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.models import Named, load
-from abhinaya.train.eval.predictions import whole
 
 SCHEMA: Final = "abhinaya.predictions/1"
-LONGEST: Final = 10 * SAMPLE_RATE
-"""Samples in the monitor's longest segment; longer clips are cut into equal pieces."""
 LETTERS: Final = {label: letter for letter, label in CONSENSUS.items()}
 """Label -> its letter in the challenge."""
 
@@ -113,6 +109,7 @@ def predict(
         "model": [voter.card.model, voter.card.version, _identity(one.options)],
         "clips": _digest([asdict(clip) for clip in manifest.clips]),
         "batch": batch,
+        "max_s": one.max_s,
     }
     journal = Journal(path, header)
     answers: dict[str, Answer] = {
@@ -123,7 +120,7 @@ def predict(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(one.name, total=len(manifest.clips))
-        for few in ask(voter, manifest, batch, answers):
+        for few in ask(voter, manifest, batch, answers, one.max_s):
             answers |= {answer.id: answer for answer in few}
             journal.add([msgspec.to_builtins(a) for a in few if not a.unread])
             bar.update(task, completed=len(answers))
@@ -135,9 +132,15 @@ def predict(
 
 
 def ask(
-    voter: Voter, manifest: Manifest, batch: int = 8, done: Iterable[str] = ()
+    voter: Voter,
+    manifest: Manifest,
+    batch: int = 8,
+    done: Iterable[str] = (),
+    max_s: float = LONGEST_S,
 ) -> Iterator[list[Answer]]:
     """Yield the answers to the clips, `batch` at a time, but for batches that are in `done`.
+
+    At most the first `max_s` seconds of a clip are judged.
 
     Each clip is like the first segment of a stream, so models that adapt to a voice cannot; measure
     these with `abhinaya bench quality`. Raises DataError: no clip has what the model needs.
@@ -157,23 +160,23 @@ def ask(
     for start in range(0, len(usable), batch):
         few = usable[start : start + batch]
         if not finished.issuperset(clip.id for clip in few):
-            yield _batch(voter, manifest.root, few)
+            yield _batch(voter, manifest.root, few, max_s)
 
 
-def _batch(voter: Voter, root: Path, clips: Sequence[Clip]) -> list[Answer]:
+def _batch(voter: Voter, root: Path, clips: Sequence[Clip], max_s: float) -> list[Answer]:
     found: list[Answer] = []
-    pieces: list[tuple[Clip, list[Utterance]]] = []
+    asked: list[tuple[Clip, Utterance]] = []
     for clip in clips:
+        samples = np.zeros(0, np.float32)
         try:
-            pieces.append((clip, _pieces(root, clip, voter.card)))
+            if "audio" in voter.card.needs:
+                samples = judged_part(read_clip(root, clip), max_s)
+            asked.append((clip, Utterance(samples, transcript=clip.transcript)))
         except DataError as error:
             found.append(Answer(clip.id, reason=str(error), unread=True))
-    if pieces:
-        replies = iter(voter.vote([piece for _, of in pieces for piece in of]))
-        for clip, of in pieces:
-            reply = _together([(next(replies), len(piece.samples) or 1) for piece in of])
-            found.append(Answer.of(clip, reply))
-    return found
+    replies = voter.vote([utterance for _, utterance in asked]) if asked else ()
+    pairs = zip(asked, replies, strict=True)
+    return found + [Answer.of(clip, reply) for (clip, _), reply in pairs]
 
 
 def _lack(clip: Clip, card: Card) -> str:
@@ -183,19 +186,6 @@ def _lack(clip: Clip, card: Card) -> str:
     if "transcript" in card.needs and not clip.transcript.strip():
         return "the clip has no transcript"
     return ""
-
-
-def _pieces(root: Path, clip: Clip, card: Card) -> list[Utterance]:
-    """Cut a clip into equal pieces of at most LONGEST samples."""
-    samples = read_clip(root, clip) if "audio" in card.needs else np.zeros(0, np.float32)
-    parts = np.array_split(samples, max(1, math.ceil(len(samples) / LONGEST)))
-    return [Utterance(part, transcript=clip.transcript) for part in parts]
-
-
-def _together(replies: Sequence[tuple[Ballot | Abstention, int]]) -> Ballot | Abstention:
-    """Return one reply for a clip from its pieces' replies, weighted by their samples."""
-    voted = [(reply, float(n)) for reply, n in replies if isinstance(reply, Ballot)]
-    return whole(voted) if voted else replies[0][0]
 
 
 def _identity(options: Mapping[str, Any]) -> str:

@@ -36,6 +36,8 @@ class Example:
     head without a known target has zeros (shares) or NaN."""
     draw: int = 0
     """Random number of this clip and epoch, for choices of the model; 0 in validation."""
+    repeats: bool = False
+    """Whether every epoch has these samples, so that their features are worth storing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.checkpoint import Tensors, save
+from abhinaya.models.hugging_face import locate
 from abhinaya.models.inference import Place
 from abhinaya.models.labels import LABELS
-from abhinaya.models.published.audio_encoders import shared
+from abhinaya.models.published.audio_encoders import WHISPER_FILES, shared
 from abhinaya.models.published.beats import SHORTEST
+from abhinaya.models.published.feature_cache import FeatureCache, model_key
 from abhinaya.models.published.heads import LanguageHead
 from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenizer
 from abhinaya.models.published.lora import fill_lora, is_lora
@@ -29,7 +31,9 @@ _OUT: Final = "head.out"
 _WIDTH_13B: Final = 5120
 
 
-def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: str) -> Learner:
+def salmonn_learner(
+    o: SalmonnOptions, outputs: Outputs, where: Place, start: str, cache: FeatureCache | None = None
+) -> Learner:
     """Build SALMONN with all parts trainable but Whisper, BEATs and the language model."""
     parts = Parts.read(o.adapter, start or None)
     encoders = shared(o.whisper, o.beats, where)
@@ -46,13 +50,15 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
         state = {f"head.{k}": t for k, t in parts.head.items()}
         names = parts.labels or LABELS
         start_from(module, ordered(state, names, outputs.names, _OUT, start), start)
+    files = [locate(o.whisper, WHISPER_FILES), locate(o.beats)]
+    key = model_key(files, dtype=str(where.dtype)) if cache else ""
     fixed = None if o.prompt == "random" else int(o.prompt)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
         """Return the waves and their prompts."""
         which = [e.draw % prompter.count if fixed is None else fixed for e in examples]
         prompts = [prompter(e.transcript, k) for e, k in zip(examples, which, strict=True)]
-        return {"waves": [e.samples for e in examples], "prompts": prompts}
+        return {"clips": [(e.name, e.samples, e.repeats) for e in examples], "prompts": prompts}
 
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write adapters, bridge and head, with the key names of the published files."""
@@ -82,6 +88,6 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
             "qformer_heads": o.qformer_heads,
             "prompt": fixed or 0,
         },
-        arguments=lambda given: (encoders.encode(given["waves"]), given["prompts"]),
+        arguments=lambda x: (encoders.stored(cache, key, x["clips"]), x["prompts"]),
         shortest=SHORTEST,
     )

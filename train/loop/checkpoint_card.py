@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from abhinaya.models.checkpoint import Tensors, read
 from abhinaya.models.errors import KeysError
+from abhinaya.train.data.clips import LONGEST_S
 from abhinaya.train.learners.base import Learner
 from abhinaya.train.loop.objective import Figures
 
@@ -67,6 +68,8 @@ class Described(NamedTuple):
     options: dict[str, Any]
     outputs: tuple[str, ...]
     """Labels or attributes, in order."""
+    max_s: float
+    """Seconds of a longer clip that are judged."""
 
 
 def described(folder: Path) -> Described:
@@ -83,4 +86,5 @@ def described(folder: Path) -> Described:
             "give the folder best/ of a run, or name the model with --model",
         )
     options = {k: str(folder) if v == _HERE else v for k, v in voter["options"].items()}
-    return Described(str(voter["model"]), options, tuple(extra.get("labels", ())))
+    max_s = float(extra.get("recipe", {}).get("data", {}).get("max_s", LONGEST_S))
+    return Described(str(voter["model"]), options, tuple(extra.get("labels", ())), max_s)

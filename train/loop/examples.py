@@ -5,7 +5,6 @@ Every random choice depends only on (seed, epoch, clip). N clips, C classes.
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import av
 import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.audio import read_audio, read_clip
+from abhinaya.train.data.audio import judged_part, read_clip
 from abhinaya.train.data.channels import Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
@@ -128,7 +126,7 @@ class Examples:
         self.clips, self._outputs = clips, outputs
         self._root, self._recipe, self._needs_audio = root, recipe, "audio" in needs
         self._teaching = Teaching(clips, recipe.data.classes, recipe.seed)
-        self._crop_s = recipe.data.max_s if recipe.data.crop == "random" else None
+        self._crop_s = None if recipe.data.crop == "first" else recipe.data.max_s
         found = recipe.augment.surroundings
         _, where, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
         self._partners = np.cumsum(1.0 / counts[where]) if len(clips) else np.zeros(0)
@@ -157,6 +155,7 @@ class Examples:
             self._around,
             seed,
             epoch,
+            self._recipe.data.crop == "once",
         )
         return self._example(i, sound, draw)
 
@@ -191,10 +190,11 @@ class Examples:
         clip = self.clips[i]
         return Example(
             name=clip.path or clip.id,
-            samples=sound.samples[: round(self._recipe.data.max_s * SAMPLE_RATE)],
+            samples=judged_part(sound.samples, self._recipe.data.max_s),
             transcript=sound.words,
             targets=sound.targets,
             draw=draw,
+            repeats=sound.repeats,
         )
 
 
@@ -210,6 +210,8 @@ class Sound:
     targets: FloatArray
     """[K] target of each output."""
     words: str = ""
+    repeats: bool = True
+    """Whether every epoch has these samples."""
 
 
 def augment(
@@ -221,28 +223,30 @@ def augment(
     around: Surroundings,
     seed: int,
     epoch: int = 0,
+    once: bool = False,
 ) -> Sound:
     """Augment sound `i`, perhaps joined with another, as (seed, epoch, i) draws it.
 
     `partners` [N] are the cumulative weights of the others. As in SAIL's mixing (arXiv 2505.22133)
     the order of the two is random, and a gap as likely as an overlap.
-    Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s.
+    Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s. With
+    `once` the place is the same in all epochs.
     """
     rng = np.random.default_rng((seed, epoch, i))
     sound = sound_of(i)
+    repeats = True
     if rng.random() < recipe.pair:
         other = sound_of(int(np.searchsorted(partners, rng.random() * partners[-1], "right")))
         gap_s = float(rng.uniform(-1.0, 1.0)) * recipe.pair_s
         pair = (sound, other) if rng.random() < 0.5 else (other, sound)
-        sound = mix_pair(*pair, gap_s)
+        sound, repeats = mix_pair(*pair, gap_s), False
     samples = sound.samples
     if crop_s is not None:
-        samples = crop(samples, crop_s, rng)
+        samples = crop(samples, crop_s, np.random.default_rng((seed, i)) if once else rng)
+        repeats = repeats and (once or len(samples) == len(sound.samples))
     if rng.random() < recipe.channel:
-        samples = send_through(samples, draw_channel(rng, around), rng)
-    if rng.random() < recipe.codec:
-        samples = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000])))
-    return replace(sound, samples=samples)
+        samples, repeats = send_through(samples, draw_channel(rng, around), rng), False
+    return replace(sound, samples=samples, repeats=repeats)
 
 
 def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> FloatArray:
@@ -268,30 +272,3 @@ def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
     peak = float(np.abs(mixed).max(initial=0.0))
     targets: FloatArray = ((first.targets + second.targets) / 2.0).astype(np.float32)
     return Sound(mixed / max(1.0, peak), targets, f"{first.words} {second.words}".strip())
-
-
-def through_opus(samples: FloatArray, bits_per_s: int) -> FloatArray:
-    """Return samples [n] after encoding and decoding with Opus; the length stays the same.
-
-    Raises DataError: this build of FFmpeg has no Opus, or it does not support the rate.
-    """
-    packed = io.BytesIO()
-    try:
-        with av.open(packed, "w", format="ogg") as out:
-            stream = out.add_stream("libopus", rate=48_000, layout="mono")
-            stream.bit_rate = bits_per_s
-            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
-            frame.sample_rate = SAMPLE_RATE
-            resampler = av.AudioResampler(
-                format=stream.format.name, layout="mono", rate=48_000,
-                frame_size=stream.codec_context.frame_size or 960,
-            )  # fmt: skip
-            for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-                out.mux(stream.encode(piece))
-            out.mux(stream.encode(None))
-        packed.seek(0)
-        decoded = read_audio(packed)[: len(samples)]
-    except (av.FFmpegError, KeyError, ValueError) as error:
-        raise DataError(f"Opus at {bits_per_s} bit/s: {error}; set augment.codec=0") from error
-    whole: FloatArray = np.pad(decoded, (0, len(samples) - len(decoded)))
-    return whole

@@ -4,7 +4,6 @@
     log.jsonl     one JSON object per line: steps, validations, end
     best/         the best checkpoint so far, which the monitor can load
     state-N/      the latest saved state: position, weights, optimiser
-    tensorboard/  curves, if requested
 
 Folders are written under another name, then renamed: a kill or a full disk leaves the previous one.
 """

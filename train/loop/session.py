@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,6 +17,7 @@ from accelerate.utils import set_seed
 
 from abhinaya.models.inference import place
 from abhinaya.models.labels import ATTRIBUTES
+from abhinaya.models.published.feature_cache import FeatureCache
 from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.command import Say
@@ -31,7 +33,7 @@ from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
 from abhinaya.train.loop.examples import GENDERS, Examples, class_counts, secondary_names
 from abhinaya.train.loop.run_folder import Position, RunFolder
-from abhinaya.train.loop.run_log import RunLog, curves_in
+from abhinaya.train.loop.run_log import RunLog
 from abhinaya.train.loop.trainer import Parts, Trainer
 from abhinaya.train.metrics import Numbers
 from abhinaya.train.recipes.learner_options import (
@@ -69,9 +71,10 @@ def train(job: Job, say: Say = print) -> Position:
     pre-trained model of the recipe cannot be loaded; TrainingError: the run cannot start or
     continue; `Interrupted`: the user stopped it.
     """
-    recipe = job.recipe
-    accelerator = accelerator_for(recipe)
+    accelerator = accelerator_for(job.recipe)
     main = accelerator.is_main_process
+    recipe, cache = _with_cache(job.recipe, say if main else lambda line: None)
+    job = dataclasses.replace(job, recipe=recipe)
     reads = needs(recipe.options)
     corpus = choose(job.manifest, recipe, reads, job.listed)
     norm = _norm(recipe, corpus)
@@ -79,7 +82,7 @@ def train(job: Job, say: Say = print) -> Position:
     outputs = outputs_of(recipe, corpus)
     bf16 = accelerator.mixed_precision == "bf16"
     start = recipe.model.start
-    learner = build_learner(recipe.options, outputs, accelerator.device, bf16, norm, start)
+    learner = build_learner(recipe.options, outputs, accelerator.device, bf16, norm, start, cache)
     if learner.shortest:
         corpus = without_short(corpus, learner.shortest)
     folder = _open(job, corpus, accelerator)
@@ -105,12 +108,11 @@ def train(job: Job, say: Say = print) -> Position:
         counts=counts,
         folder=folder,
         save_best=lambda path, state, figures: card.save(learner, path, state, figures),
+        cache=cache,
     )
     found = folder.position() if job.resume else None
     taken = found[1].taken if found else 0
-    drawn = recipe.run.tensorboard and main
-    curves = curves_in(folder.path / "tensorboard", taken) if drawn else None
-    with closing(RunLog(folder.log, main, say, curves)) as log:
+    with closing(RunLog(folder.log, main, say)) as log:
         for line in _summary(recipe, corpus, learner, counts, accelerator):
             log.say(line)
         trainer = Trainer(accelerator, parts, log)
@@ -150,6 +152,7 @@ def build_learner(
     bf16: bool,
     norm: WaveNorm,
     start: str = "",
+    cache: FeatureCache | None = None,
 ) -> Learner:
     """Build a model; new weights are drawn from torch's generator.
 
@@ -157,6 +160,8 @@ def build_learner(
     Raises ModelError: a file of the model is missing, damaged or of another model.
     """
     where = place(str(device), "bfloat16" if bf16 else "float32")
+    if cache is not None and not isinstance(options, SalmonnOptions):
+        raise TrainingError("run.cache: this model has no frozen encoder to store; leave it out")
     match options:
         case WavlmOptions():
             return wavlm_learner(options, outputs, norm, start)
@@ -165,7 +170,17 @@ def build_learner(
         case LlamaOptions():
             return llama_learner(options, outputs, where, start)
         case SalmonnOptions():
-            return salmonn_learner(options, outputs, where, start)
+            return salmonn_learner(options, outputs, where, start, cache)
+
+
+def _with_cache(recipe: Recipe, say: Say) -> tuple[Recipe, FeatureCache | None]:
+    """Return the recipe, with one crop of a clip if features are stored, and their cache."""
+    if not recipe.run.cache:
+        return recipe, None
+    if recipe.data.crop == "random":
+        data = dataclasses.replace(recipe.data, crop="once")
+        recipe = dataclasses.replace(recipe, data=data)
+    return recipe, FeatureCache(Path(recipe.run.cache), recipe.run.cache_gb, say)
 
 
 def _norm(recipe: Recipe, corpus: Corpus) -> WaveNorm:

@@ -26,6 +26,7 @@ from torch.distributed.fsdp import FSDPModule
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import ModelError
 from abhinaya.models.interrupts import Signalled, install
+from abhinaya.models.published.feature_cache import FeatureCache
 from abhinaya.models.published.fusion import Mix, mixed
 from abhinaya.train.errors import Interrupted, TrainingError
 from abhinaya.train.learners.base import Learner
@@ -65,6 +66,8 @@ class Parts:
     """[C] training clips of each class; empty if no loss is on labels."""
     folder: RunFolder
     save_best: Callable[[Path, Tensors, Figures], None]
+    cache: FeatureCache | None = None
+    """Features of frozen encoders; the log counts its hits and misses."""
 
 
 class Trainer:
@@ -273,6 +276,10 @@ class Trainer:
             f"{title}: {trained}validation {figures}{', the best so far' if better else ''}, "
             f"{took_s:.0f} s"
         )
+        if self._p.cache is not None:
+            counts = self._p.cache.counts()
+            self._log.write("cache", taken=position.taken, **counts)
+            self._log.say(f"features: {counts['hits']} from the cache, {counts['misses']} computed")
         if enough:
             self._log.say(f"no better result in {position.stale} validations: the stage ends")
         epoch = stage.epochs if enough else position.epoch + 1

@@ -9,6 +9,7 @@ from typing import Any, Final
 from abhinaya.models.fields import setting
 from abhinaya.models.labels import LABELS
 from abhinaya.models.published.specs import HEADS
+from abhinaya.train.data.clips import LONGEST_S
 from abhinaya.train.recipes.learner_options import OPTIONS
 
 LOSSES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -49,11 +50,11 @@ class DataRecipe:
     classes: tuple[str, ...] = setting(LABELS, doc="labels of the model, in order; also: other")
     secondary: tuple[str, ...] = setting((), doc="secondary labels; none: the 17 most frequent")
     kinds: tuple[str, ...] = setting(("speech",), doc="kinds of clips to use")
-    max_s: float = setting(10.0, doc="seconds; longer clips are cut", least=0.5)
+    max_s: float = setting(LONGEST_S, doc="seconds; longer clips are cut", least=0.5)
     crop: str = setting(
         "random",
-        doc="which part of a long clip to train on; validation: the first",
-        choices=("random", "first"),
+        doc="part of a long clip to train on: once is at random, and in all epochs the same",
+        choices=("random", "once", "first"),
     )
     max_words: int = setting(0, doc="leave out clips with more words; 0: no limit", least=0)
     max_missing: float = setting(
@@ -69,7 +70,6 @@ class AugmentRecipe:
     """The table [augment]: how often each augmentation is applied to training clips."""
 
     channel: float = setting(0.0, doc="share with a random recording channel", least=0, most=1)
-    codec: float = setting(0.0, doc="share with a low-rate codec", least=0, most=1)
     pair: float = setting(
         0.0, doc="share joined with another clip, all classes equally likely", least=0, most=1
     )
@@ -177,4 +177,5 @@ class RunRecipe:
 
     save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
     workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
-    tensorboard: bool = setting(False, doc="write TensorBoard curves (extra `tensorboard`)")
+    cache: str = setting("", doc="folder for features of frozen encoders; makes data.crop once")
+    cache_gb: float = setting(100.0, doc="most GB in that folder", least=0.001)

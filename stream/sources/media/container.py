@@ -19,7 +19,7 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts", "ogg"}
+ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts"}
 """Formats without a declared duration; FFmpeg estimates it from size and bit rate."""
 PIPED: Final = {"wav", "w64", "au", "caf", "aiff"}
 """Formats that declare an impossible length if their writer could not seek."""

@@ -387,4 +387,7 @@ class Decoder:
 
     def _declared_s(self) -> tuple[float, bool]:
         tag_s = self._raw.declared_s if self._raw is not None else 0.0
-        return declared_s(self._container, self._track, tag_s)
+        seconds, own = declared_s(self._container, self._track, tag_s)
+        if "ogg" in self._formats:  # it declares its end, and a recording may begin at any time
+            seconds = max(0.0, seconds - max(0.0, self.begin_s or 0.0))
+        return seconds, own

@@ -203,7 +203,7 @@ def _caf(peek: Peek, size: int) -> Structure:
 
 def _mp4(peek: Peek, size: int) -> Structure:
     at, seen = 0, set()
-    while len(head := peek(at, 16)) >= 8:
+    while len(head := peek(at, 16)) >= 8 and not head.startswith(TAGS):
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
@@ -218,6 +218,8 @@ def _mp4(peek: Peek, size: int) -> Structure:
         at += length
     if at < size and not peek(at, 1):
         return Structure()
+    if peek(at, 16).startswith(TAGS):
+        at = size
     if size - 8 < at < size and peek(at, 1) != b"\0":  # no length of a box, but a line break
         at = size
     return Structure(abs(at - size), lacks="" if b"moov" in seen else "its index (moov)")

@@ -30,6 +30,8 @@ _LENGTH_TAG: Final = re.compile(
 )
 _IN_A_ROW: Final = 3
 _SEARCH_BYTES: Final = 1 << 16
+_BOXES: Final = {b"styp", b"moof", b"sidx", b"emsg", b"prft", b"ftyp", b"moov", b"mdat", b"free"}
+"""First boxes of a part in fragmented mp4."""
 _MARK_BYTES: Final = 64
 """Bytes by which a packet is recognised in its file."""
 _FARTHEST_BYTES: Final = 1 << 26
@@ -104,6 +106,14 @@ def tag_bytes(data: bytes) -> int:
     if data[:8] == b"APETAGEX" and data[23:24] >= b"\xa0":  # a header, before the items
         return 32 + int.from_bytes(data[12:16], "little")
     return 0
+
+
+def is_known(data: bytes) -> bool:
+    """Return whether a part of a broadcast begins like one: with packets, boxes, tags or frames."""
+    data = data[: 1 << 14]
+    packets = (data[at : at + 377 : 188] == b"\x47\x47\x47" for at in range(188))
+    known = data.startswith((*TAGS, b"\x0b\x77")) or data[4:8] in _BOXES
+    return known or any(packets) or find_frames(data) is not None
 
 
 def is_adts(data: bytes) -> bool:

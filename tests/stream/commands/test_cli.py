@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -17,9 +19,11 @@ import trustme
 from media_server import Download, redirect, say, site
 
 from abhinaya.bench.demo import CALL
+from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.commands import main as commands
 from abhinaya.stream.commands import stream as cli
+from abhinaya.stream.errors import SinkError
 from abhinaya.stream.sources import InputConfig, open_source
 
 pytestmark = pytest.mark.processes
@@ -442,3 +446,17 @@ def test_an_address_of_another_protocol_is_named_before_anything_is_loaded(
     assert (code, events) == (3, [])
     assert "ftp" in errors
     assert "s3cret" not in errors
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, SinkError.exit_code)]
+)
+def test_a_terminal_that_has_gone_with_its_signal_is_no_error_of_the_output(
+    number: int, code: int
+) -> None:
+    def body() -> int:
+        with INTERRUPTS.counting(5.0):
+            os.kill(os.getpid(), number)
+        raise SinkError("standard output", "cannot be written: Input/output error")
+
+    assert cli.guarded("abhinaya-stream", body) == code

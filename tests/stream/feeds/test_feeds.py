@@ -57,6 +57,18 @@ def test_rss_is_read_the_newest_first() -> None:
     assert found[0].published_unix_s == 1704276000.0  # 3 January 2024, 10:00 UTC (date -d)
 
 
+def test_of_a_feed_that_is_cut_off_only_whole_entries_are_read_and_it_is_said() -> None:
+    data = rss([item(n, f"http://example.org/{n}.mp3") for n in (3, 2, 1)])
+    whole = parsed(data)
+    for at in range(data.index(b"</item>") + 7, data.rindex(b"</rss>") + 6):
+        said: list[str] = []
+        found = parse_feed(data[:at], WHERE, "feed x", warn=said.append)
+        ends = data[:at].count(b"</item>")
+        assert found == whole[:ends]
+        assert "is cut off" in said[0]
+        assert ("left out" in said[0]) == (data[:at].count(b"<item>") > ends)
+
+
 def test_atom_is_read_and_relative_addresses_are_made_whole() -> None:
     found = parsed(atom(["a.mp3", "/b.mp3", "../c.mp3", "//cdn.example.org/d.mp3"]))
     assert [e.url for e in found] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import wave
 from pathlib import Path
@@ -244,6 +245,22 @@ def test_a_file_that_grows_is_heard_to_its_end_and_that_is_said(tmp_path: Path) 
     samples += sum(len(chunk.samples) for chunk in chunks)
     assert samples / SAMPLE_RATE >= 2.0
     assert f"{path}: grew while it was read; heard up to" in said[0]
+
+
+def test_an_ogg_file_with_a_hole_before_its_last_page_breaks_off_there(tmp_path: Path) -> None:
+    encode(path := tmp_path / "a.ogg", NOISE, 48_000, "libopus")
+    data = path.read_bytes()
+    pages = [match.start() for match in re.finditer(b"OggS", data)]
+    path.write_bytes(data[: pages[-2]] + bytes(pages[-1] - pages[-2]) + data[pages[-1] :])
+    assert "breaks off at" in hear(path)[1]
+    path.write_bytes(data[: pages[2]] + data[pages[4] :])  # recorded from the middle on
+    assert whole(path, 4.0) == []
+
+
+def test_a_tag_behind_an_mp4_is_no_box_that_is_cut(tmp_path: Path) -> None:
+    encode(path := tmp_path / "a.mp4", NOISE, 48_000, "aac", "mp4")
+    path.write_bytes(path.read_bytes() + b"TAG" + b"x" * 125)
+    assert whole(path) == []
 
 
 @pytest.mark.parametrize("index", ["", "+skip_trailer"], ids=["index", "no index"])

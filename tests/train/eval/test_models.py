@@ -14,6 +14,7 @@ from tiny_checkpoints import save_wavlm
 from trainer_fakes import shrunk, write_wav
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
+from abhinaya.models.checkpoint import read
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
 from abhinaya.train.cli import main as train
@@ -84,16 +85,33 @@ def test_models_by_name_and_by_profile(
     assert "Table 4. Combinations" in said.out
 
 
-def test_a_long_clip_is_heard_in_pieces_that_count_by_their_length(tmp_path: Path) -> None:
+def test_the_beginning_of_a_long_clip_is_judged(tmp_path: Path) -> None:
     write_wav(tmp_path / "long.wav", 0.1 * np.ones(400_000))
     write_wav(tmp_path / "short.wav", 0.1 * np.ones(16_000))
     clips = tuple(Clip(n, "x", votes={"sad": 1}, path=f"{n}.wav") for n in ("long", "short"))
     voter = Lengths()
-    (first, second), *_ = ask(voter, Manifest(tmp_path, clips))
-    assert voter.seen == [133_334, 133_333, 133_333, 16_000]
-    assert first.probabilities is not None
-    assert first.probabilities[0] == pytest.approx(0.8333, abs=1e-4)
-    assert second.label == "surprise"
+    manifest = Manifest(tmp_path, clips)
+    (first, second), *_ = (few for few in ask(voter, manifest) if few)
+    assert (first.label, second.label) == ("angry", "surprise")
+    list(ask(voter, manifest, max_s=12.0))
+    assert voter.seen == [160_000, 16_000, 192_000, 16_000]
+
+
+def test_a_checkpoint_has_one_figure(manifest: Path, tmp_path: Path) -> None:
+    """Clips are longer than the recipe's `max_s`: training and evaluation judge the same part."""
+    losses = 'train.losses=[{kind="ce", class_weights="none"}]'
+    settings = [*shrunk("s1", tmp_path), "data.max_s=0.5", losses]
+    changed = [word for s in settings for word in ("--set", s)]
+    out = tmp_path / "run"
+    assert train(["s1", "--data", str(manifest), "--out", str(out), *changed]) == 0
+    options = ["--checkpoint", f"S1={out / 'best'}", "--split", "dev", "--resamples", "10"]
+    assert main([str(manifest), *options, "--write", str(tmp_path)]) == 0
+    found = read_predictions(tmp_path / "S1.csv", "S1")["S1"].ballots
+    truth = {clip.id: LABELS.index(clip.label or "") for clip in read_manifest(manifest).clips}
+    loss = np.mean(
+        [-np.log(b.probabilities[truth[i]]) for i, b in found.items() if b.probabilities]
+    )
+    assert loss == pytest.approx(read(out / "best").extra["figures"]["loss"], abs=1e-5)
 
 
 def test_clips_without_what_a_voter_needs_are_counted(manifest: Path, tmp_path: Path) -> None:

@@ -257,17 +257,6 @@ def test_less_memory_gives_the_same_weights(models: Path, manifest: Path, tmp_pa
         torch.testing.assert_close(tensor, made[1][key])
 
 
-def test_tensorboard_gets_the_same_numbers(models: Path, manifest: Path, tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    out = tmp_path / "run"
-    assert run("s1", manifest, out, [*shrunk("s1", models), "run.tensorboard=true"]) == 0
-    curves = EventAccumulator(str(out / "tensorboard"))
-    curves.Reload()
-    drawn = [point.value for point in curves.Scalars("step/loss")]
-    assert drawn == pytest.approx([line["loss"] for line in logged(out)])
-
-
 @pytest.mark.parametrize("at", [2, 3])
 def test_ctrl_c_saves_and_says_how_to_go_on(
     at: int,

@@ -6,7 +6,6 @@ import json
 import resource
 import shutil
 import struct
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -237,15 +236,6 @@ def test_processes_that_cannot_share_a_step_are_refused() -> None:
     log: Any = None
     with pytest.raises(TrainingError, match=r"2 processes cannot share the 1 batches of a step"):
         Trainer(two, parts, log)
-
-
-def test_tensorboard_is_asked_for_only_when_it_is_there(
-    run: Run, manifest: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    code, said = run(manifest, "--set", "run.tensorboard=true")
-    assert code == 1
-    assert "pip install 'abhinaya[tensorboard]'" in said
 
 
 @pytest.mark.parametrize(
