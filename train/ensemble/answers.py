@@ -107,8 +107,17 @@ def prior_of(text: str) -> Prior:
     return share
 
 
-def folds_of(answers: Answers, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both."""
-    names, groups = np.unique([str(s) for s in answers.speakers], return_inverse=True)
+def folds_of(
+    speakers: Sequence[Hashable], truth: Indices, seed: int
+) -> Iterator[tuple[Indices, Indices]]:
+    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both.
+
+    Raises DataError: a clip has no speaker, or there is only one.
+    """
+    if not all(speakers):
+        raise DataError("some clips have no speaker, so folds cannot be made; leave them out")
+    names, groups = np.unique([str(s) for s in speakers], return_inverse=True)
+    if len(names) < 2:
+        raise DataError("clips of one speaker: a fit on them could not be measured on another")
     cut = StratifiedGroupKFold(min(FOLDS, len(names)), shuffle=True, random_state=seed)
-    yield from cut.split(groups, answers.truth, groups)
+    yield from cut.split(groups, truth, groups)

@@ -89,7 +89,11 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
     if args.attributes:
         combiner = _attributes(combiner, manifest, systems, args.seed)
     write_combiner(args.out, combiner)
-    _report(combiner, say)
+    for name, m in combiner.members.items():
+        model = f"{m.model} {m.version}".strip() or "unknown model"
+        say(f"{name}: {model}, temperature {m.temperature:.2f}, weight {m.weight:.2f}")
+    for name, value in {**combiner.metrics, "min_confidence": combiner.min_confidence}.items():
+        say(f"{name}: {value}")
     how = f"--set vote.method={combiner.method} --set vote.combiner={args.out}"
     say(f"wrote {args.out}; use it: abhinaya eval --combiner {args.out}, or in a monitor {how}")
 
@@ -180,11 +184,3 @@ def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[st
         "seed": args.seed,
         "plans": dict(fit.plans),
     }
-
-
-def _report(combiner: Combiner, say: Say) -> None:
-    for name, m in combiner.members.items():
-        model = f"{m.model} {m.version}".strip() or "unknown model"
-        say(f"{name}: {model}, temperature {m.temperature:.2f}, weight {m.weight:.2f}")
-    for name, value in {**combiner.metrics, "min_confidence": combiner.min_confidence}.items():
-        say(f"{name}: {value}")
