@@ -23,7 +23,6 @@ LEAST_CLIPS: Final = 50
 """Fewest clips that all voters of a fit have answered."""
 FOLDS: Final = 5
 NEUTRAL: Final = LABELS.index("neutral")
-Votes = dict[str, Ballot]
 Voters = tuple[str, ...]
 
 
@@ -31,7 +30,7 @@ Voters = tuple[str, ...]
 class Answers:
     """Answers of V voters about N clips."""
 
-    votes: tuple[Votes, ...]
+    votes: tuple[dict[str, Ballot], ...]
     """[N] vote by voter; a voter without an answer is absent."""
     truth: Indices
     """[N] indices in LABELS."""
@@ -69,11 +68,8 @@ class Answers:
         whole = [[features(self.votes[i][v], not rated, v in known) for v in voters] for i in rows]
         return np.array([np.concatenate(of) for of in whole])
 
-    def temperatures(self, rows: Indices, weights: FloatArray) -> dict[str, float]:
-        """Return the temperature of each voter's probabilities; 1 if it gives none."""
-        return {voter: self._temperature(voter, rows, weights) for voter in self.voters}
-
-    def _temperature(self, voter: str, rows: Indices, weights: FloatArray) -> float:
+    def temperature(self, voter: str, rows: Indices, weights: FloatArray) -> float:
+        """Return the temperature of a voter's probabilities; 1 if it gives none."""
         known = [i for i in rows if (b := self.votes[i].get(voter)) and b.probabilities is not None]
         if not known:
             return 1.0

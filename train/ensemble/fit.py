@@ -79,7 +79,7 @@ def fit_ensemble(
         return Rule(
             method,
             weights=_mixture(answers, rows, weights) if method == "weighted" else {},
-            temperatures=answers.temperatures(rows, weights),
+            temperatures={v: answers.temperature(v, rows, weights) for v in answers.voters},
             fitted=learner(rows) if learner else None,
         )
 
@@ -93,8 +93,6 @@ def fit_ensemble(
 
 
 def _check(answers: Answers, method: Method) -> None:
-    if not answers.voters:
-        raise DataError("0 voters: give predictions of at least one")
     if len(set(answers.truth.tolist())) < 2:
         raise DataError(f"all clips are {LABELS[int(answers.truth[0])]}: there is nothing to fit")
     needed = LEAST_CLIPS if method in (*FROM_FILE, "weighted") else 1

@@ -1,8 +1,7 @@
 """Fits the fusion of arousal, valence and dominance of several systems: ridge regressions.
 
-Each attribute is a linear function of all attributes of all systems, for each subset of up to six
-systems. Folds of speakers choose the strength of L2, by the mean concordance (CCC), and whether
-the fused values get the spread of the truth: least squares shrinks them, and concordance counts it.
+There is one for each subset of up to six systems. Folds of speakers choose the strength of L2, by
+the mean concordance, and whether the spread that least squares shrinks is given back.
 """
 
 from __future__ import annotations
