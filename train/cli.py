@@ -23,6 +23,7 @@ from typing import Final
 from abhinaya.models import sums
 from abhinaya.models.base import Ballot
 from abhinaya.models.command_line import Parser
+from abhinaya.models.published.soup import add_soup, run_soup
 from abhinaya.models.registry import load
 from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
@@ -191,13 +192,6 @@ def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
     return [*found, *args.set]
 
 
-def _soup(args: argparse.Namespace) -> None:
-    from abhinaya.models.published.soup import soup  # imports torch
-
-    soup(args.checkpoints, args.out)
-    say(f"wrote {args.out}: the mean of {len(args.checkpoints)} checkpoints; measure it")
-
-
 COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] = {
     "list": (_list, "list recipes and systems (also: --list)"),
     "settings": (_settings, "print every setting of a recipe, its default and meaning"),
@@ -209,7 +203,7 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] 
     "crossval": (_crossval, "train tiny-speech without some speakers"),
     "evaluate": (_evaluate, "measure weights and write the figures"),
     "ensemble": (lambda args: run_ensemble(args, say), "fit a combiner on held-out votes"),
-    "soup": (_soup, "average the weights of runs of one recipe"),
+    "soup": (run_soup, "average the weights of runs of one recipe"),
 }
 """Any other first argument is a recipe. The embedded voters have their own training loops."""
 
@@ -222,9 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name] = commands.add_parser(name, help=about)
         made[name].set_defaults(run=run)
     add_ensemble(made["ensemble"])
-    add = made["soup"].add_argument
-    add("checkpoints", nargs="+", type=Path, metavar="DIR", help="best/ of runs of one recipe")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the new checkpoint")
+    add_soup(made["soup"])
     for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
         add = made[name].add_argument
         add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")

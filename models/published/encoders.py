@@ -34,10 +34,9 @@ from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.checkpoint import check_finite
 from abhinaya.models.errors import KeysError, OptionsError, WriteError, listed
 from abhinaya.models.hugging_face import locate, translated
-from abhinaya.models.inference import layers
 from abhinaya.models.published.audio_encoders import load_whisper_encoder
-from abhinaya.models.published.lora import add_lora
 from abhinaya.models.published.specs import EMBEDDED, EncoderSpec
+from abhinaya.models.published.trained_parts import choose_trained
 from abhinaya.models.published.voting_batch import padded, valid
 from abhinaya.models.published.wavlm import SHORTEST, WaveNorm
 from abhinaya.models.tiny import encoder as tiny
@@ -143,9 +142,15 @@ class Encoder(nn.Module):
             raise WriteError(folder, f"cannot be written ({error})", "make room") from error
 
 
+def files_of(spec: EncoderSpec) -> Path:
+    """Return the folder of an encoder's files."""
+    return carrier.find("tiny.en") if spec.name == EMBEDDED else locate(spec.name)
+
+
 def rows_of(encoder: Encoder, samples: Sequence[FloatArray], texts: Sequence[str]) -> Rows:
-    """Return what an encoder reads: the waves or the texts."""
-    return texts if encoder.spec.modality == "text" else samples
+    """Return what an encoder reads: the waves, cut to its longest, or the texts."""
+    longest = round(encoder.spec.max_s * SAMPLE_RATE)
+    return texts if encoder.spec.modality == "text" else [wave[:longest] for wave in samples]
 
 
 @torch.no_grad()
@@ -167,7 +172,7 @@ def load_encoder(spec: EncoderSpec, norm: WaveNorm, weights: bool = True) -> Enc
     """
     if spec.name == EMBEDDED:
         return _embedded(spec)
-    folder = locate(spec.name)
+    folder = files_of(spec)
     with translated(spec.name):
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     whisper = config.model_type == "whisper"
@@ -186,7 +191,7 @@ def load_encoder(spec: EncoderSpec, norm: WaveNorm, weights: bool = True) -> Enc
     if weights:
         used = {k: t for k, t in encoder.model.state_dict().items() if not k.endswith(_UNUSED)}
         check_finite(used, spec.name)
-    _choose_trained(encoder)
+    choose_trained(spec, encoder.model, str(config.model_type))
     return encoder.eval()
 
 
@@ -212,37 +217,6 @@ def _model(name: str, folder: Path, config: Any, text: bool, weights: bool) -> A
     return model
 
 
-def _choose_trained(encoder: Encoder) -> None:
-    """Freeze all weights but those that the spec trains; add LoRA."""
-    spec, model = encoder.spec, encoder.model
-    model.requires_grad_(False)
-    if spec.train == "tuned":
-        model.requires_grad_(True)
-        for name, part in model.named_modules():
-            if name == "feature_extractor" or (isinstance(part, nn.Conv1d) and "conv" in name[:5]):
-                part.requires_grad_(False)
-        positions = getattr(model, "embed_positions", None)
-        if positions is not None:
-            positions.requires_grad_(False)
-    elif spec.train == "lora":
-        try:
-            add_lora(model, spec.rank, spec.alpha, spec.targets)
-        except ValueError as error:
-            raise OptionsError(
-                spec.name,
-                f"LoRA has no place in it ({str(error).splitlines()[0]})",
-                "name its linear layers in targets, such as q_proj, v_proj, fc1, fc2",
-            ) from error
-    elif spec.top:
-        every = layers(model)
-        if spec.top > len(every):
-            raise OptionsError(
-                spec.name, f"it has {len(every)} layers, not {spec.top}", "lower K of train = top:K"
-            )
-        for layer in every[-spec.top :]:
-            layer.requires_grad_(True)
-
-
 # --- families -------------------------------------------------------------------------------------
 
 
@@ -250,10 +224,9 @@ def _choose_trained(encoder: Encoder) -> None:
 class _Waves:
     model: Any
     norm: WaveNorm
-    longest: int
 
     def prepare(self, rows: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-        return padded([self.norm(torch.tensor(wave[: self.longest])) for wave in rows])
+        return padded([self.norm(torch.tensor(wave)) for wave in rows])
 
     def arguments(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         x = x.to(next(self.model.parameters()).dtype)
@@ -269,7 +242,7 @@ def _wave(spec: EncoderSpec, model: Any, norm: WaveNorm) -> Encoder:
     chosen = norm if spec.normalise == "global" else WaveNorm(cast("Any", spec.normalise))
     # Group norm averages over the whole padded row.
     alone = model.config.feat_extract_norm != "layer"
-    return Encoder(spec, model, _Waves(model, chosen, round(spec.max_s * SAMPLE_RATE)), alone)
+    return Encoder(spec, model, _Waves(model, chosen), alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,9 +315,9 @@ def _text(spec: EncoderSpec, model: Any, folder: Path) -> Encoder:
 class _Lower(nn.Module):
     """The embedded encoder as a model of transformers."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Path) -> None:
         super().__init__()
-        self.encoder = tiny.shared(carrier.find("tiny.en"))
+        self.encoder = tiny.shared(files)
         self.config = SimpleNamespace(
             hidden_size=tiny.WIDTH, num_hidden_layers=len(tiny.LEVELS) - 1, model_type=EMBEDDED
         )
@@ -356,12 +329,9 @@ class _Lower(nn.Module):
         return SimpleNamespace(hidden_states=levels, last_hidden_state=levels[-1])
 
 
-@dataclass(frozen=True, slots=True)
 class _Samples:
-    longest: int
-
     def prepare(self, rows: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-        return padded([torch.tensor(wave[: self.longest]) for wave in rows])
+        return padded([torch.tensor(wave) for wave in rows])
 
     def arguments(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         return {"x": x, "lengths": lengths}
@@ -371,4 +341,4 @@ class _Samples:
 
 
 def _embedded(spec: EncoderSpec) -> Encoder:
-    return Encoder(spec, _Lower(), _Samples(round(spec.max_s * SAMPLE_RATE))).eval()
+    return Encoder(spec, _Lower(files_of(spec)), _Samples()).eval()

@@ -6,14 +6,18 @@ rates, often have one good model between them. Weights that began at random do n
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from abhinaya.models.checkpoint import Checkpoint, check_finite, read, save
 from abhinaya.models.errors import KeysError, WriteError, listed
+from abhinaya.models.text import say
+
+if TYPE_CHECKING:
+    from abhinaya.models.checkpoint import Checkpoint
 
 WEIGHTS: Final = "model.safetensors"
 PROFILE: Final = "voter.toml"
@@ -21,6 +25,19 @@ PROFILE: Final = "voter.toml"
 MAY_DIFFER: Final = ("seed", "train.rate", "train.epochs")
 """Settings that the recipes of the runs need not share."""
 _REMEDY: Final = "give checkpoints of one recipe"
+
+
+def add_soup(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `abhinaya train soup`."""
+    add = parser.add_argument
+    add("checkpoints", nargs="+", type=Path, metavar="DIR", help="best/ of runs of one recipe")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the new checkpoint")
+
+
+def run_soup(args: argparse.Namespace) -> None:
+    """Run `abhinaya train soup`. Raises as `soup`."""
+    soup(args.checkpoints, args.out)
+    say(f"wrote {args.out}: the mean of {len(args.checkpoints)} checkpoints; measure it")
 
 
 def soup(folders: Sequence[Path], out: Path) -> None:
@@ -32,6 +49,8 @@ def soup(folders: Sequence[Path], out: Path) -> None:
         ModelError: a checkpoint cannot be read.
 
     """
+    from abhinaya.models.checkpoint import check_finite, read, save  # imports torch
+
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise KeysError(out, "fewer than two different checkpoints", _REMEDY)
     if out.exists():

@@ -16,6 +16,8 @@ the speaker, neutral against the rest."""
 EMBEDDED: Final = "embedded"
 """Name of the Whisper encoder that a pip package brings along (`models/asr/carrier.py`)."""
 
+LONGEST_EMBEDDED_S: Final = 29
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
@@ -46,7 +48,7 @@ class EncoderSpec:
     )
     rank: int = setting(8, doc="rank of LoRA", least=1)
     alpha: float = setting(32.0, doc="numerator of LoRA's scale", least=0)
-    targets: tuple[str, ...] = setting((), doc="modules with LoRA; none: the default of peft")
+    targets: tuple[str, ...] = setting((), doc="linear layers with LoRA; none: of attention")
 
     @property
     def frozen(self) -> bool:
@@ -71,6 +73,8 @@ class EncoderSpec:
             yield f"train = {self.train!r}: use frozen, tuned, lora, or top:K", "train"
         if self.name == EMBEDDED and (not self.frozen or self.modality != "audio"):
             yield "the embedded encoder reads audio and stays frozen", "train"
+        if self.name == EMBEDDED and self.max_s > LONGEST_EMBEDDED_S:
+            yield f"the embedded encoder reads {LONGEST_EMBEDDED_S} s at most", "max_s"
 
 
 @dataclass(frozen=True, slots=True)

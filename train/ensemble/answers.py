@@ -23,7 +23,6 @@ LEAST_CLIPS: Final = 50
 """Fewest clips that all voters of a fit have answered."""
 FOLDS: Final = 5
 NEUTRAL: Final = LABELS.index("neutral")
-Votes = dict[str, Ballot]
 Voters = tuple[str, ...]
 
 
@@ -31,7 +30,7 @@ Voters = tuple[str, ...]
 class Answers:
     """Answers of V voters about N clips."""
 
-    votes: tuple[Votes, ...]
+    votes: tuple[dict[str, Ballot], ...]
     """[N] vote by voter; a voter without an answer is absent."""
     truth: Indices
     """[N] indices in LABELS."""
@@ -69,11 +68,8 @@ class Answers:
         whole = [[features(self.votes[i][v], not rated, v in known) for v in voters] for i in rows]
         return np.array([np.concatenate(of) for of in whole])
 
-    def temperatures(self, rows: Indices, weights: FloatArray) -> dict[str, float]:
-        """Return the temperature of each voter's probabilities; 1 if it gives none."""
-        return {voter: self._temperature(voter, rows, weights) for voter in self.voters}
-
-    def _temperature(self, voter: str, rows: Indices, weights: FloatArray) -> float:
+    def temperature(self, voter: str, rows: Indices, weights: FloatArray) -> float:
+        """Return the temperature of a voter's probabilities; 1 if it gives none."""
         known = [i for i in rows if (b := self.votes[i].get(voter)) and b.probabilities is not None]
         if not known:
             return 1.0
@@ -107,8 +103,17 @@ def prior_of(text: str) -> Prior:
     return share
 
 
-def folds_of(answers: Answers, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both."""
-    names, groups = np.unique([str(s) for s in answers.speakers], return_inverse=True)
+def folds_of(
+    speakers: Sequence[Hashable], truth: Indices, seed: int
+) -> Iterator[tuple[Indices, Indices]]:
+    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both.
+
+    Raises DataError: a clip has no speaker, or there is only one.
+    """
+    if not all(speakers):
+        raise DataError("some clips have no speaker, so folds cannot be made; leave them out")
+    names, groups = np.unique([str(s) for s in speakers], return_inverse=True)
+    if len(names) < 2:
+        raise DataError("clips of one speaker: a fit on them could not be measured on another")
     cut = StratifiedGroupKFold(min(FOLDS, len(names)), shuffle=True, random_state=seed)
-    yield from cut.split(groups, answers.truth, groups)
+    yield from cut.split(groups, truth, groups)

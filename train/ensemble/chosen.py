@@ -60,9 +60,8 @@ class Chosen:
         return Fitted(names, models, not self._rated, rated)
 
     def _fit(self, voters: Voters, settings: Settings, here: Flags) -> Layers:
-        rows = self._rows[voters][here]
-        truth, weights = self._answers.truth[rows], self._weights[rows]
-        return settings.fit(self._inputs[voters][here], truth, weights, self._labels)
+        rows, inputs = self._rows[voters][here], self._inputs[voters][here]
+        return settings.fit(inputs, self._answers.truth[rows], self._weights[rows], self._labels)
 
     def _tried(
         self, voters: Voters, settings: Settings, folds: Folds

@@ -47,16 +47,12 @@ def add_ensemble(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="FILE", help="combiner to write")
     add("--method", choices=get_args(Method), default="logistic")
     add("--voters", metavar="A,B,...", help="voters to combine; default: all")
-    about = "fit how arousal, valence and dominance are fused (without it: their mean)"
-    add("--attributes", action="store_true", help=about)
+    add("--attributes", action="store_true", help="fit the fusion of attributes (else: the mean)")
     add("--split", help="fit on this split of the manifest only")
-    about = "labels of the target: balanced, corpus (as in these clips), or the share of neutral"
-    add("--prior", default=PRIOR, help=f"{about} (%(default)s)")
+    add("--prior", default=PRIOR, help="balanced, corpus, or the share of neutral (%(default)s)")
     add("--soup", type=int, default=SOUP, metavar="N", help="runs of mlp (%(default)s)")
-    about = "fit min_confidence: at most this share of neutral clips gets another label"
-    add("--alarms", type=float, metavar="P", help=about)
-    about = "tie-break order of the rule compared with"
-    add("--priority", default=",".join(PRIORITY), help=about)
+    add("--alarms", type=float, metavar="P", help="fit min_confidence for so many false alarms")
+    add("--priority", default=",".join(PRIORITY), help="tie-break order of the rule compared with")
     add("--seed", type=int, default=0, help="seed of folds and intervals")
 
 
@@ -89,7 +85,11 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
     if args.attributes:
         combiner = _attributes(combiner, manifest, systems, args.seed)
     write_combiner(args.out, combiner)
-    _report(combiner, say)
+    for name, m in combiner.members.items():
+        model = f"{m.model} {m.version}".strip() or "unknown model"
+        say(f"{name}: {model}, temperature {m.temperature:.2f}, weight {m.weight:.2f}")
+    for name, value in {**combiner.metrics, "min_confidence": combiner.min_confidence}.items():
+        say(f"{name}: {value}")
     how = f"--set vote.method={combiner.method} --set vote.combiner={args.out}"
     say(f"wrote {args.out}; use it: abhinaya eval --combiner {args.out}, or in a monitor {how}")
 
@@ -128,13 +128,10 @@ def _answers(
     clips = tuple(clip for clip in manifest.clips if clip.label)
     if not clips:
         raise DataError(f"{args.manifest}: no clip has a consensus among the eight labels")
-    columns = {name: found_answers(name, of.ballots, clips) for name, of in systems.items()}
-    votes = tuple(
-        {name: ballot for name in columns if (ballot := columns[name][i]) and ballot.label}
-        for i in range(len(clips))
-    )
+    columns = [(name, found_answers(name, of.ballots, clips)) for name, of in systems.items()]
+    cast = [{n: b for n, of in columns if (b := of[i]) and b.label} for i in range(len(clips))]
     truth = np.array([LABELS.index(clip.label or "") for clip in clips], np.int64)
-    return Answers(votes, truth, tuple(clip.speaker for clip in clips), tuple(systems))
+    return Answers(tuple(cast), truth, tuple(clip.speaker for clip in clips), tuple(systems))
 
 
 def measure(
@@ -162,9 +159,7 @@ def measure(
         found[f"gain_over_{other}"] = [round(x, 4) for x in (of.value, of.low, of.high)]
         found[f"gain_over_{other}_p"] = round(gain.p, 4)
     if least:
-        kept = guesses(decisions, least)
-        found["answered_at_min_confidence"] = round(float(np.mean(kept >= 0)), 4)
-        found |= figures(kept, suffix="_at_min_confidence")
+        found |= figures(guesses(decisions, least), suffix="_at_min_confidence")
     return found
 
 
@@ -173,18 +168,9 @@ def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[st
     return {
         "clips": len(answers.truth),
         "speakers": len(set(answers.speakers)),
-        "labels": [LABELS[c] for c in sorted({int(c) for c in answers.truth})],
         "answered": {v: len(answers.of([v])) for v in answers.voters},
         "sha256": {str(file): sums.sum_of(file) for file in files},
         "prior": args.prior,
         "seed": args.seed,
         "plans": dict(fit.plans),
     }
-
-
-def _report(combiner: Combiner, say: Say) -> None:
-    for name, m in combiner.members.items():
-        model = f"{m.model} {m.version}".strip() or "unknown model"
-        say(f"{name}: {model}, temperature {m.temperature:.2f}, weight {m.weight:.2f}")
-    for name, value in {**combiner.metrics, "min_confidence": combiner.min_confidence}.items():
-        say(f"{name}: {value}")

@@ -1,11 +1,8 @@
-"""Fits regressions on log-probabilities, in one of two forms.
+"""Fits regressions on the log-probabilities of V voters, in one of two forms.
 
-    full   each label's score depends on all probabilities of all voters, as in EMOJUDGE
-    tied   score of label c = bias of c + sum over voters of scale of v x log-probability of c by v
-
-The full form has C times as many weights: it can learn that one voter's fear means sad, but with
-few speakers it overfits to them. The tied form is a weighted product of the probabilities.
-N clips, V voters, C labels, K labels that occur.
+full: each label's score depends on all probabilities of all voters, as in EMOJUDGE. It can learn
+that one voter's fear means sad, but with few speakers it overfits to them.
+tied: score of label c = bias of c + sum over voters of scale of v x log-probability of c by v
 """
 
 from __future__ import annotations
@@ -48,8 +45,13 @@ class Regression(NamedTuple):
         places = np.searchsorted(labels, known)
         bias[places] = 0.0
         if len(known) > 1:  # a fold may have one speaker's clips
-            form = fit_full if self.form == "full" else fit_tied
-            weights[places], bias[places] = form(inputs, truth, importance, self.strength)
+            if self.form == "tied":
+                found = fit_tied(inputs, truth, importance, self.strength)
+            else:
+                solver = LogisticRegression(C=self.strength, solver="newton-cholesky")
+                solver.fit(inputs, truth, sample_weight=importance)
+                found = both_rows(solver.coef_, solver.intercept_)
+            weights[places], bias[places] = found
         return Layers((weights,), (bias,))
 
 
@@ -57,19 +59,10 @@ REGRESSIONS: Final = [Regression(*pair) for pair in product(("tied", "full"), GR
 """Settings to try."""
 
 
-def fit_full(
-    inputs: Numbers, truth: Indices, importance: FloatArray, strength: float
-) -> tuple[Numbers, Numbers]:
-    """Fit the full form: weights [K, V * C], bias [K] of the labels in `truth`, two at least."""
-    solver = LogisticRegression(C=strength, solver="newton-cholesky")
-    solver.fit(inputs, truth, sample_weight=importance)
-    return both_rows(np.asarray(solver.coef_), np.asarray(solver.intercept_))
-
-
 def fit_tied(
     inputs: Numbers, truth: Indices, importance: FloatArray, strength: float
 ) -> tuple[Numbers, Numbers]:
-    """Fit the tied form, with scales of at least 0; as `fit_full`."""
+    """Return weights [K, V * C] and bias [K] of the labels in `truth`; no scale is below 0."""
     voters = inputs.shape[1] // len(LABELS)
     labels, target = np.unique(truth, return_inverse=True)
     logs = inputs.reshape(len(inputs), voters, len(LABELS))[:, :, labels]  # [N, V, K]

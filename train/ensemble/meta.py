@@ -1,12 +1,7 @@
-"""Fits meta-classifiers over the answers of all members, as two systems of the challenge have.
+"""Meta-classifiers over the answers of all members: `mlp`, as MEDUSA's, and `forest`, as UNICAMP's.
 
-    mlp      linear, or one hidden layer, over probabilities and attributes, with mixup (MEDUSA). A
-             soup of several runs is uniform: the mean of the weights of runs that begin with the
-             same weights and see other mixtures in another order.
-    forest   random forests, one per fold of a class-balanced subset, on log-probabilities; the
-             mean of their probabilities (UNICAMP)
-
-They give probabilities only if all members have answered. N clips, V voters, K labels, I inputs.
+An `mlp` is linear or has one hidden layer, and learns from mixtures of two clips. Its soup is
+uniform: the mean of the weights of runs that begin with the same ones and see other mixtures.
 """
 
 from __future__ import annotations

@@ -56,8 +56,6 @@ class Teaching:
             shares = self._distribution(i, target, epoch)
         else:
             shares = self._counts({clip.consensus: 1.0} if clip.consensus else {})
-        if target.smoothing and shares.any():
-            shares = (1.0 - target.smoothing) * shares + target.smoothing / len(shares)
         return shares.astype(np.float32)
 
     def _distribution(self, i: int, target: TargetRecipe, epoch: int) -> Doubles:
@@ -233,8 +231,7 @@ def augment(
     `once` the place is the same in all epochs.
     """
     rng = np.random.default_rng((seed, epoch, i))
-    sound = sound_of(i)
-    repeats = True
+    sound, repeats = sound_of(i), True
     if rng.random() < recipe.pair:
         other = sound_of(int(np.searchsorted(partners, rng.random() * partners[-1], "right")))
         gap_s = float(rng.uniform(-1.0, 1.0)) * recipe.pair_s

@@ -160,13 +160,14 @@ def build_learner(
     Raises ModelError: a file of the model is missing, damaged or of another model.
     """
     where = place(str(device), "bfloat16" if bf16 else "float32")
-    if cache is not None and not isinstance(options, SalmonnOptions):
+    frozen = isinstance(options, NetworkSpec) and any(m.frozen for m in options.members)
+    if cache is not None and not (frozen or isinstance(options, SalmonnOptions)):
         raise TrainingError("run.cache: this model has no frozen encoder to store; leave it out")
     match options:
         case WavlmOptions():
             return wavlm_learner(options, outputs, norm, start)
         case NetworkSpec():
-            return network_learner(options, outputs, where, norm, start)
+            return network_learner(options, outputs, where, norm, start, cache)
         case LlamaOptions():
             return llama_learner(options, outputs, where, start)
         case SalmonnOptions():

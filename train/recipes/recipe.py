@@ -203,6 +203,8 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
         path = f"stages[{i}]" if recipe.stages else "train"
         for text, where in _stage_conflicts(recipe, stage):
             yield f"{path}.{text}", f"{path}.{where}"
+    if not {"primary", "attributes"} & set(recipe.heads):
+        yield "train.losses: none is on labels or attributes", "train.losses"
     if isinstance(recipe.options, NetworkSpec):
         for text, key in recipe.options.faults():
             yield f"model.options.{text}", f"model.options.{key}"

@@ -86,7 +86,6 @@ class TargetRecipe:
         doc="only the consensus, or the distribution of the votes",
         choices=("plurality", "distribution"),
     )
-    smoothing: float = setting(0.0, doc="share spread evenly over all classes", least=0, most=0.9)
     drop_votes: float = setting(
         0.0, doc="chance to drop a vote for the leading label", least=0, most=0.95
     )

@@ -84,5 +84,16 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         load_encoder(spec("bert", folder, modality="audio"), WaveNorm())
     with pytest.raises(OptionsError, match="it has 2 layers, not 3"):
         load_encoder(spec("hubert", folder, train="top:3"), WaveNorm())
-    with pytest.raises(OptionsError, match="LoRA has no place"):
-        load_encoder(spec("hubert", folder, train="lora", targets=("nowhere",)), WaveNorm())
+    for kind, target in (("hubert", "nowhere"), ("wavlm", "q_proj")):
+        with pytest.raises(OptionsError, match=r"LoRA has no effect there; choose among .*dense"):
+            load_encoder(spec(kind, folder, train="lora", targets=(target,)), WaveNorm())
+
+
+@pytest.mark.parametrize("kind", [*AUDIO, *TEXT])
+def test_every_adapter_learns(kind: str, folder: Path) -> None:
+    encoder = load_encoder(spec(kind, folder, train="lora"), WaveNorm())
+    x, n = encoder.reader.prepare(TEXTS if kind in TEXT else WAVES)
+    encoder(x, n).x.square().sum().backward()
+    slopes = [p.grad for k, p in encoder.named_parameters() if "lora_B" in k]
+    assert len(slopes) >= 2
+    assert all(slope is not None and slope.any() for slope in slopes)

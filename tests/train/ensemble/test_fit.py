@@ -230,7 +230,6 @@ def test_the_threshold_is_the_lowest_that_holds_the_alarms() -> None:
         (lambda a: Answers(a.votes, a.truth, ("x",) * len(a.truth), a.voters), "one speaker"),
         (lambda a: Answers(a.votes, a.truth, ("",) * len(a.truth), a.voters), "have no speaker"),
         (lambda a: Answers(a.votes, a.truth * 0, a.speakers, a.voters), "all clips are angry"),
-        (lambda a: Answers(a.votes, a.truth, a.speakers, ()), "0 voters"),
         (lambda a: Answers(a.votes[:30], a.truth[:30], a.speakers[:30], a.voters),
          r"clips are answered by all 3 voters; logistic needs 50 \(the fewest"),
     ],

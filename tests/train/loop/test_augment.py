@@ -20,10 +20,6 @@ def sound(label: int, *args: float) -> Sound:
     return Sound(tone(*args), np.eye(8, dtype=np.float32)[label], f"words {label}")
 
 
-def power(samples: np.ndarray) -> float:
-    return float(np.mean(samples**2))
-
-
 SOUNDS = [sound(0, 200, 3.0), sound(1, 400, 2.0), sound(2, 800, 0.5)]
 
 

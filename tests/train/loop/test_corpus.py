@@ -111,8 +111,6 @@ def test_the_consensus_teaches_one_class() -> None:
     teaching = Teaching([clip(sad=3, angry=1), clip(sad=1, angry=1)], CLASSES, 0)
     assert teaching.labels.tolist() == [2, -1]
     assert teaching.shares(0, TargetRecipe(), 0).tolist() == [0, 0, 1]
-    smooth = teaching.shares(0, TargetRecipe(smoothing=0.3), 0)
-    assert smooth == pytest.approx([0.1, 0.1, 0.8])
 
 
 def test_reweighting_makes_rare_classes_count_more() -> None:

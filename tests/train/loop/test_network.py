@@ -181,6 +181,28 @@ def test_a_run_goes_on_from_a_checkpoint_and_each_part_has_its_rate(
     torch.testing.assert_close(back, before["heads.primary.out.weight"], atol=0.03, rtol=0)
 
 
+def test_stored_features_give_the_same_network_and_run_no_frozen_encoder_twice(
+    recipe: Path, manifest: Path, tmp_path: Path
+) -> None:
+    frozen = [f"model.options.members.{i}.train=frozen" for i in range(3)]
+    calm = [
+        "train.epochs=2",
+        "train.rates={}",
+        "train.mixup=0.0",
+        "model.options.inner_dropout=0.0",
+        *frozen,
+    ]
+    run(recipe, manifest, tmp_path / "plain", *calm)
+    run(recipe, manifest, tmp_path / "stored", *calm, f"run.cache={tmp_path / 'cache'}")
+    first, second = logged(tmp_path / "stored", "cache")
+    clips = len(read_manifest(manifest).clips)
+    assert 2 * clips < first["misses"] <= 3 * clips  # sentences repeat
+    assert second["misses"] == 0
+    plain, stored = (read(tmp_path / name / "best").tensors for name in ("plain", "stored"))
+    for key, tensor in plain.items():
+        torch.testing.assert_close(tensor, stored[key], atol=1e-5, rtol=1e-4)
+
+
 def test_an_unknown_part_is_named(
     recipe: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
