@@ -56,7 +56,7 @@ def make_msp(
             words = "" if 0 <= take < silent else f"it is {label} now"
             _text(folder, name, words)
             values = [1 + 6 * c / 7, 7 - 6 * c / 7, 1 + 3 * (c % 3)]
-            speaker, gender = 10 * place + max(take, 0) % 3, ("Male", "Female")[max(take, 0) % 2]
+            speaker, gender = 10 * place + max(take, 0) % 5, ("Male", "Female")[max(take, 0) % 2]
             code = LETTERS.get(label, label)
             consensus.append([name, code, *values, speaker, gender, split])
             for worker, vote in enumerate(_votes(label, c)):

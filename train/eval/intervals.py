@@ -99,9 +99,7 @@ def bootstrap(
     `groups` [n] names the speaker of each row, to draw whole speakers; None draws rows. Equal seeds
     draw equal rows. Raises ValueError: no rows, or not one group per row.
     """
-    drawn, units = _drawn(n, groups, resamples, seed)
-    found = np.array([statistic(rows) for rows in drawn])
-    return _interval(statistic(np.arange(n)), found, units)
+    return _resampled(statistic, n, groups, resamples, seed)[0]
 
 
 def paired_bootstrap(
@@ -113,13 +111,11 @@ def paired_bootstrap(
     seed: int = 0,
 ) -> Comparison:
     """Compare two systems on the same resamples of the same rows: `first` minus `second`."""
-    drawn, units = _drawn(n, groups, resamples, seed)
-    differences = np.array([first(rows) - second(rows) for rows in drawn])
-    everything = np.arange(n)
-    value = first(everything) - second(everything)
+    interval, differences = _resampled(
+        lambda rows: first(rows) - second(rows), n, groups, resamples, seed
+    )
     aside = min(int(np.sum(differences <= 0.0)), int(np.sum(differences >= 0.0)))
-    p = min(1.0, 2.0 * (aside + 1) / (len(differences) + 1))
-    return Comparison(_interval(value, differences, units), p)
+    return Comparison(interval, min(1.0, 2.0 * (aside + 1) / (len(differences) + 1)))
 
 
 def macro_f1_of(truth: Indices, guess: Indices, classes: Sequence[int]) -> Statistic:
@@ -159,6 +155,11 @@ def _drawn(
     return (np.concatenate([of[g] for g in draw]) for draw in draws), len(of)
 
 
-def _interval(value: float, found: npt.NDArray[np.float64], units: int) -> Interval:
+def _resampled(
+    statistic: Statistic, n: int, groups: Sequence[Hashable] | None, resamples: int, seed: int
+) -> tuple[Interval, npt.NDArray[np.float64]]:
+    """Return the interval of a figure, and the figure of each resample."""
+    drawn, units = _drawn(n, groups, resamples, seed)
+    found = np.array([statistic(rows) for rows in drawn])
     low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(value, float(low), float(high), units)
+    return Interval(statistic(np.arange(n)), float(low), float(high), units), found

@@ -24,7 +24,7 @@ from rich.progress import Progress
 
 from abhinaya.models import sums
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
-from abhinaya.models.labels import ATTRIBUTES, HIGH, LABELS, LOW, Attributes
+from abhinaya.models.labels import HIGH, LABELS, LOW, Attributes
 from abhinaya.models.text import distinct, say
 from abhinaya.train.data.audio import judged_part, read_clip
 from abhinaya.train.data.check import require_most
@@ -227,38 +227,28 @@ def write_predictions(
     _write(path, [*columns, "model", "version", "split"], (row(*pair) for pair in given))
 
 
-def write_labels(path: Path, clips: Sequence[Clip], answers: Mapping[str, Answer]) -> list[str]:
-    """Write labels as the challenge wants them; return the ids of clips without one."""
-    given = [(clip, answers[clip.id].label) for clip in clips if answers[clip.id].label]
-    rows = ({"FileName": _file(clip), "EmoClass": LETTERS[label]} for clip, label in given)
-    return _challenge(path, ["FileName", "EmoClass"], rows, clips, [clip for clip, _ in given])
-
-
-def write_attributes(path: Path, clips: Sequence[Clip], answers: Mapping[str, Answer]) -> list[str]:
-    """Write attributes as the challenge wants them, 1 to 7; return the ids of clips without."""
-    given = [(clip, rated) for clip in clips if (rated := answers[clip.id].attributes)]
-    rows = (
-        {"FileName": _file(clip)}
-        | {EMO[n]: f"{min(max(v, LOW), HIGH):.6f}" for n, v in zip(ATTRIBUTES, rated, strict=True)}
-        for clip, rated in given
-    )
-    return _challenge(path, ["FileName", *EMO.values()], rows, clips, [clip for clip, _ in given])
-
-
-def _challenge(
-    path: Path,
-    columns: Sequence[str],
-    rows: Iterable[Mapping[str, str]],
-    clips: Sequence[Clip],
-    given: Sequence[Clip],
+def write_challenge(
+    path: Path, form: str, clips: Sequence[Clip], answers: Mapping[str, Answer]
 ) -> list[str]:
-    _write(path, columns, rows)
-    there = {clip.id for clip in given}
-    return [clip.id for clip in clips if clip.id not in there]
+    """Write `form`, labels or attributes, as the challenge wants it; attributes are 1 to 7.
 
-
-def _file(clip: Clip) -> str:
-    return Path(clip.path).name or clip.id
+    Return the ids of clips that have none.
+    """
+    rows, lacking = [], []
+    for clip in clips:
+        answer, cells = answers[clip.id], {}
+        if form == "labels" and answer.label:
+            cells = {"EmoClass": LETTERS[answer.label]}
+        elif form == "attributes" and answer.attributes:
+            bounded = (min(max(value, LOW), HIGH) for value in answer.attributes)
+            cells = {column: f"{v:.6f}" for column, v in zip(EMO.values(), bounded, strict=True)}
+        if cells:
+            rows.append({"FileName": Path(clip.path).name or clip.id} | cells)
+        else:
+            lacking.append(clip.id)
+    columns = ["EmoClass"] if form == "labels" else [*EMO.values()]
+    _write(path, ["FileName", *columns], rows)
+    return lacking
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from abhinaya.models.base import Card
 from abhinaya.models.command_line import Parser
@@ -19,9 +20,11 @@ from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.models import add_models, asked
-from abhinaya.train.eval.predict import run, write_attributes, write_labels, write_predictions
+from abhinaya.train.eval.predict import run, write_challenge, write_predictions
 from abhinaya.train.eval.predictions import read_all
 from abhinaya.train.eval.rules import add_rule, rule_of, vote, voters_of
+
+FORMS: Final = ("label", "attributes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     add("manifest", type=Path, help="made by abhinaya data prepare")
     add("predictions", nargs="*", metavar="[NAME=]FILE", help="also combine these")
     add("--split", help="clips of one split only, for example test3")
+    about = "file of the vote (WRITE/vote.csv, if several vote)"
+    add("--vote", type=Path, metavar="FILE", help=about)
     add("--labels", type=Path, metavar="FILE", help="write FileName,EmoClass for the challenge")
     about = "write FileName,EmoAct,EmoVal,EmoDom for the challenge"
     add("--attributes", type=Path, metavar="FILE", help=about)
@@ -55,14 +60,15 @@ def _predict(args: argparse.Namespace) -> int:
     voters = voters_of(args, read_all(files))
     rule = rule_of(args, voters)
     answers = vote(voters, clips, rule)
-    if len(voters) > 1 or args.combiner is not None:
-        path = args.write / "vote.csv"
+    if args.vote is not None or len(voters) > 1 or args.combiner is not None:
+        path = args.vote or args.write / "vote.csv"
         write_predictions(path, Card("vote", rule.method, frozenset(), LABELS, ""), clips, answers)
-        labels = sum(bool(answer.label) for answer in answers.values())
-        say(f"{path}: {len(voters)} voters, {labels} of {len(clips)} clips labelled")
-    for path, write in ((args.labels, write_labels), (args.attributes, write_attributes)):
+        labels, rated = ([bool(getattr(a, key)) for a in answers.values()] for key in FORMS)
+        what = f"{sum(labels)} labelled, {sum(rated)} rated"
+        say(f"{path}: {'+'.join(voters)}: {len(clips)} clips, {what}")
+    for form, path in (("labels", args.labels), ("attributes", args.attributes)):
         if path is not None:
-            lacking = write(path, clips, answers)
+            lacking = write_challenge(path, form, clips, answers)
             say(f"{path}: {len(clips) - len(lacking)} of {len(clips)} clips")
             if lacking:
                 say(f"  without an answer: {len(lacking)}, the first {', '.join(lacking[:3])}")

@@ -103,7 +103,7 @@ def read_predictions(path: Path, name: str) -> dict[str, Predictions]:
     Raises DataError: no such file, an unknown label, probabilities that are not numbers, or a clip
     that is answered twice.
     """
-    return _from_events(path) if is_events(path) else {name: _from_csv(path)}
+    return _from_events(path) if path.suffix.lower() in EVENTS else {name: _from_csv(path)}
 
 
 def named_file(argument: str) -> tuple[str, Path]:
@@ -117,15 +117,12 @@ def read_all(files: Sequence[str]) -> dict[str, Predictions]:
     found: dict[str, Predictions] = {}
     for name, path in map(named_file, files):
         for system, predictions in read_predictions(path, name).items():
-            require_new(system, path, found)
+            if system in found:
+                raise DataError(
+                    f"{path}: there is already a system {system!r}; rename it: OTHER={path}"
+                )
             found[system] = predictions
     return found
-
-
-def require_new(name: str, path: Path, known: Collection[str]) -> None:
-    """Raise DataError if `known` has a system of this name."""
-    if name in known:
-        raise DataError(f"{path}: there is already a system {name!r}; rename it: OTHER={path}")
 
 
 def chosen(found: Mapping[str, T], asked: str | None, default: Sequence[str]) -> dict[str, T]:
@@ -136,11 +133,6 @@ def chosen(found: Mapping[str, T], asked: str | None, default: Sequence[str]) ->
             f"--voters: no predictions of {', '.join(unknown)}; found: {', '.join(found)}"
         )
     return {name: found[name] for name in names}
-
-
-def is_events(path: Path) -> bool:
-    """Return whether a file has the monitor's JSON lines, by its suffix."""
-    return path.suffix.lower() in EVENTS
 
 
 def join(name: str, predictions: Predictions, clips: Sequence[Clip]) -> System:

@@ -28,6 +28,7 @@ from abhinaya.train.metrics import reliability
 SCHEMA: Final = "abhinaya.evaluation/1"
 LOSS_MARK: Final = "/"
 """Separates model and loss in the name of a system, such as S1/WFL; see table 2."""
+PAGE: Final = Path(__file__).with_name("page.html")
 SIDE: Final = 240
 """Side of a plot in pixels; its axes go from 0 to 1."""
 Report = dict[str, Any]
@@ -207,12 +208,13 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def as_html(report: Report) -> str:
     """Return the page: the tables as text, then the plots of each system."""
-    return _page(title="Evaluation", text=as_text(report), report=report)
+    return page(PAGE, title="Evaluation", text=as_text(report), report=report)
 
 
-def _page(**values: Any) -> str:
+def page(template: Path, **values: Any) -> str:
+    """Return a page made from a template, which may extend PAGE."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([template.parent, PAGE.parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -220,5 +222,5 @@ def _page(**values: Any) -> str:
         finalize=for_page,
     )
     environment.filters |= {"figure": figure}
-    template = environment.get_template("page.html")
-    return template.render(columns=[*LABELS, "none"], side=SIDE, **values) + "\n"
+    values |= {"columns": [*LABELS, "none"], "side": SIDE}
+    return environment.get_template(template.name).render(**values) + "\n"

@@ -33,6 +33,8 @@ FIGURES: Final = (
     *(f"F1 {label}" for label in LABELS),
     *(f"CCC {name}" for name in ATTRIBUTES),
 )
+CORPUS: Final = "corpus"
+"""Value of `asr`: the transcripts of the corpus are used."""
 VOTE: Final = "vote"
 FUSED: Final = "attributes"
 """Rows of the whole system: its vote on the labels, its fused attributes."""
@@ -74,6 +76,7 @@ class Member:
     set: tuple[str, ...] = setting((), doc="changes of the recipe, SECTION.KEY=VALUE")
     model: str = setting("", doc="a model of abhinaya models list, which is not trained")
     options: Mapping[str, Any] = field(default_factory=dict)
+    alias: str = setting("", doc="second name, such as S1/WFL for table 2")
     group: str = setting("", doc="of a variant: heading of the table and chart that show it")
 
 
@@ -102,9 +105,7 @@ class SystemData:
 
     balanced: int = setting(326, doc="validation clips of each class; 0: all of dev", least=0)
     seed: int = setting(0, doc="seed of the balanced list", least=0)
-    asr: str = setting(
-        "Systran/faster-whisper-large-v3", doc="Whisper of the transcripts; empty: those given"
-    )
+    asr: str = setting("large-v3", doc="Whisper of the transcripts; `corpus`: those of the corpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,14 @@ class System:
     data: SystemData = field(default_factory=SystemData)
     known: tuple[str, ...] = setting((), doc="facts of the paper or its code")
     assumed: tuple[str, ...] = setting((), doc="choices that were not published")
-    name: str = ""
+    folder: Path = Path()
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     """Name of a member -> its recipe, with all changes."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of its folder."""
+        return self.folder.name
 
     @property
     def models(self) -> tuple[Member, ...]:
@@ -139,9 +145,9 @@ def systems() -> dict[str, Path]:
 def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
     """Read a system by its name in the package or its folder, then apply `changes` in order.
 
-    A change is a table like system.toml's, but its members are tables by name: for a trained one,
-    what changes in its recipe; for another, fields such as `options`. `*` stands for every trained
-    member. Raises RecipeError: the message names every fault.
+    A change is a table like system.toml's. Its members are arrays of further ones, or tables by
+    name: for a trained one, what changes in its recipe; for another, fields such as `options`; `*`
+    stands for every trained member. Raises RecipeError: the message names every fault.
     """
     folder = systems().get(name, Path(name))
     faults = Faults({})
@@ -151,7 +157,7 @@ def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
     recipes: dict[str, Recipe] = {}
     changed = len(faults.texts)
     system = build(System, table, "", faults)
-    for key in {"name", "recipes"} & table.keys():
+    for key in {"folder", "recipes"} & table.keys():
         faults.add(f"{key} is not a setting")
     if len(faults.texts) == changed:  # else the system cannot be looked at
         for text in _conflicts(system):
@@ -164,7 +170,7 @@ def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
                 faults.add(f"{member.name}: {error}")
     if faults.texts:
         raise RecipeError(f"system {name!r}: {'; '.join(faults.texts)}")
-    return replace(system, name=folder.name, recipes=recipes)
+    return replace(system, folder=folder.absolute(), recipes=recipes)
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
@@ -193,7 +199,7 @@ def _conflicts(system: System) -> Iterator[str]:
             yield f"the name {member.name!r}: use letters, digits, and . + - _ /"
         if bool(member.recipe) == bool(member.model):
             yield f"{member.name}: give either recipe or model"
-    known = {*names, VOTE, FUSED}
+    known = {*names, VOTE, FUSED, *(m.alias for m in system.members if m.alias)}
     for i, of in enumerate(system.published):
         if of.split not in SPLITS or of.figure not in FIGURES:
             yield (
@@ -228,16 +234,14 @@ def change_of(pair: str) -> dict[str, Any]:
 
 
 def _apply(table: dict[str, Any], change: Mapping[str, Any], faults: Faults) -> None:
-    rest = dict(change)
+    rest = {key: dict(v) if isinstance(v, Mapping) else v for key, v in change.items()}
     for group in _GROUPS:
         outer, _, inner = group.rpartition(".")
-        source = dict(rest.get(outer, {})) if outer else rest
-        if not isinstance(wanted := source.pop(inner, {}), Mapping):
-            faults.add(f"{group} of a change must be tables by name, not {wanted!r}")
+        source, target = (rest.get(outer, {}), table.get(outer, {})) if outer else (rest, table)
+        wanted, members = source.pop(inner, {}), target.get(inner, [])
+        if isinstance(wanted, list):  # further ones
+            target[inner] = [*members, *wanted]
             continue
-        if outer and outer in rest:
-            rest[outer] = source
-        members = (table.get(outer, {}) if outer else table).get(inner, [])
         known = {str(member.get("name")): member for member in members}
         for name, values in wanted.items():
             if name != "*" and name not in known:

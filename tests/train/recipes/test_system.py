@@ -57,7 +57,7 @@ def test_changes_reach_one_member_or_all_that_are_trained() -> None:
     assert (epochs["S1"], epochs["ST1"], epochs["S1/WCE"], epochs["A-WavLM"]) == (1, 1, 20, 3)
     assert system.recipes["S1"].model.options["encoder"] == "/x y"
     served = next(member for member in system.members if member.name == "T1")
-    assert set(served.options) == {"model", "base_url"}
+    assert set(served.options) == {"model", "base_url", "prompt"}
     assert system.data.balanced == 2
 
 

@@ -1,0 +1,74 @@
+"""The report of a reproduction: the lab's figures beside the published ones, with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from abhinaya.train.eval.report import as_text, page, plain
+from abhinaya.train.recipes.system import FUSED, VOTE, System
+
+TEMPLATE: Final = Path(__file__).with_name("reproduction.html")
+SCHEMA: Final = "abhinaya.reproduction/1"
+_PLAIN: Final = {"weighted-F1": "weighted_f1", "accuracy": "accuracy", "UAR": "recall"}
+Figure = Mapping[str, float]
+"""`value`, and its interval `low` and `high` where it has one."""
+
+
+def figure_of(report: Mapping[str, Any], row: str, name: str) -> Figure | None:
+    """Return a figure of the report of `abhinaya eval`; None if the report lacks it.
+
+    `row` is a system or a combination A+B; `name` one of FIGURES.
+    """
+    rated = {of["name"]: of for of in report.get("attributes", {}).get("systems", ())}
+    models = {of["name"]: of for of in report.get("models", ())}
+    if "CCC" in name:
+        found = rated.get(row) or (rated.get(VOTE) if row == FUSED else None)
+        return found and (found["mean"] if name == "mean CCC" else found["each"][name.split()[1]])
+    if name == "macro-F1":
+        joint, wanted = report.get("combinations", ()), {*row.split("+")}
+        found = models.get(row) or next((of for of in joint if {*of["voters"]} == wanted), None)
+        return found and found["macro_f1"]
+    if row not in models:
+        return None
+    if name in _PLAIN:
+        return {"value": models[row][_PLAIN[name]]}
+    scores = report["classes"][row].get(name.removeprefix("F1 "))
+    return scores and {"value": scores["f1"]}
+
+
+def write_report(
+    system: System, tables: Mapping[str, Path], seconds: Mapping[str, float], out: Path
+) -> None:
+    """Write the report of a system as `out` (HTML), and as JSON beside it.
+
+    `tables` are the files of `abhinaya eval` by set, `seconds` the time of each finished step. A
+    figure on a set without labels is compared with that on the validation list. A vote that was
+    fitted on that list is measured by folds of speakers: those left out of each fit.
+    """
+    found = {of: json.loads(path.read_bytes()) for of, path in tables.items()}
+    combiner, rows = out.with_name("combiner.json"), []
+    fitted = json.loads(combiner.read_bytes())["metrics"] if combiner.exists() else {}
+    for published in system.published:
+        on = published.split if published.split in found else "validation"
+        lab = figure_of(found.get(on, {}), published.of, published.figure)
+        if fitted and on == "validation" and published.of == VOTE:
+            own = published.figure == "macro-F1"
+            on, lab = "validation, by folds", {"value": fitted["macro_f1"]} if own else None
+        same = on == published.split or (published.split == "dev" and not system.data.balanced)
+        rows.append({**plain(published), "row": published.of, "lab": lab, "on": on, "same": same})
+    groups: dict[str, list[tuple[str, Figure]]] = {}
+    for member in system.models:
+        figure = figure_of(found.get("validation", {}), member.name, "macro-F1")
+        if member.group and figure:
+            groups.setdefault(member.group, []).append((member.name, figure))
+    values = {"schema": SCHEMA, "system": system.name, "published": rows, "groups": groups}
+    values |= {"sets": found, "seconds": seconds}
+    text = {of: as_text(report) for of, report in found.items()}
+    whole = page(TEMPLATE, about=system, text=text, title=system.about, **values)
+    for path, content in ((out.with_suffix(".json"), json.dumps(values, indent=1)), (out, whole)):
+        half = path.with_name(f"{path.name}.half")
+        half.write_text(f"{content}\n", "utf-8")
+        half.replace(path)
