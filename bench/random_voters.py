@@ -7,7 +7,7 @@ are random: four tokens for each second of speech.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -29,7 +29,8 @@ from abhinaya.models.published.salmonn import Prompt, Salmonn, SpeechAdapter
 from abhinaya.models.published.voting_batch import padded, valid
 from abhinaya.models.published.wavlm import S1, WAVLM_LARGE, S1Config
 
-Scale = Literal["tiny", "real"]
+Scale = Literal["tiny", "real", "layer"]
+"""`layer`: of real size, but each part has one layer, and the language model few words."""
 Batch = Sequence[FloatArray]
 """Waves [n] at 16 kHz."""
 
@@ -53,25 +54,17 @@ class Sizes:
     """Hidden width of the heads."""
 
 
-def _llama(hidden: int, inner: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
+_LLAMA: Final = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_WHISPER: Final = ("d_model", "encoder_ffn_dim", "encoder_layers", "encoder_attention_heads")
+
+
+def _llama(*sizes: int, **more: Any) -> dict[str, Any]:
     """Return the sizes of a transformer by the names that Llama and WavLM have for them."""
-    return {
-        "hidden_size": hidden,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        **more,
-    }
+    return {**dict(zip(_LLAMA, sizes, strict=True)), **more}
 
 
-def _whisper(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
-    return {
-        "d_model": width,
-        "encoder_ffn_dim": inner,
-        "encoder_layers": layers,
-        "encoder_attention_heads": heads,
-        "num_mel_bins": 80,
-    }
+def _whisper(*sizes: int) -> dict[str, Any]:
+    return {**dict(zip(_WHISPER, sizes, strict=True)), "num_mel_bins": 80}
 
 
 REAL: Final = Sizes(
@@ -89,19 +82,21 @@ TINY: Final = Sizes(
     | {"feat_extract_norm": "layer", "do_stable_layer_norm": True},
     whisper=_whisper(16, 24, 1, 2),
     beats=BeatsConfig(
-        embed_dim=16,
-        encoder_layers=2,
-        encoder_embed_dim=24,
-        encoder_ffn_embed_dim=32,
-        encoder_attention_heads=2,
-        conv_pos_groups=4,
+        embed_dim=16, encoder_layers=2, encoder_embed_dim=24, encoder_ffn_embed_dim=32,
+        encoder_attention_heads=2, conv_pos_groups=4,
     ),
     qformer={"hidden_size": 24, "intermediate_size": 32},
     llama_8b=_llama(32, 48, 2, 4, vocab_size=300),
     vicuna_7b=_llama(32, 48, 2, 4, vocab_size=300),
     vicuna_13b=_llama(40, 48, 2, 4, vocab_size=300),
     hidden=16,
-)
+)  # fmt: skip
+_CUT: Final = {"num_hidden_layers": 1, "encoder_layers": 1, "vocab_size": 300}
+_ONE: Final[Any] = {
+    name: {key: _CUT.get(key, value) for key, value in getattr(REAL, name).items()}
+    for name in ("wavlm", "whisper", "llama_8b", "vicuna_7b", "vicuna_13b")
+}
+LAYER: Final = replace(REAL, beats=replace(REAL.beats, encoder_layers=1), **_ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ class RandomVoter:
     name: str
     run: Callable[[Batch], Tensor]
     """Function from waves to probabilities [B, C] on the CPU."""
-    modules: tuple[nn.Module, ...]
+    parts: Mapping[str, nn.Module]
     window_s: float | None = None
     """Length to which every segment is padded; None: the longest of its batch."""
 
@@ -119,17 +114,17 @@ class RandomVoter:
 class RandomVoters:
     """Builds voters; S2 and ST1 share their encoders, as in one process."""
 
-    def __init__(self, scale: Scale, place: Place, merge: bool = False, trim: bool = False) -> None:
-        self._sizes = REAL if scale == "real" else TINY
-        self._place, self._merge, self._trim = place, merge, trim
+    def __init__(self, scale: Scale, place: Place, merge: bool = False) -> None:
+        self._sizes = {"tiny": TINY, "real": REAL, "layer": LAYER}[scale]
+        self._place, self._merge = place, merge
         self._encoders: AudioEncoders | None = None
 
     def build(self, name: str) -> RandomVoter:
         """Return S1, S2, T2 or ST1, or several with `+` between them, as one voter."""
         if "+" in name:
-            parts = [self.build(part) for part in name.split("+")]
-            modules = tuple(m for part in parts for m in part.modules)
-            return RandomVoter(name, lambda batch: [part.run(batch) for part in parts][-1], modules)
+            voters = [self.build(part) for part in name.split("+")]
+            parts = {f"{v.name} {part}": module for v in voters for part, module in v.parts.items()}
+            return RandomVoter(name, lambda batch: [v.run(batch) for v in voters][-1], parts)
         builders: dict[str, Callable[[], RandomVoter]] = {
             "S1": self._s1,
             "S2": partial(self._salmonn, "S2", self._sizes.vicuna_13b, transcript=False),
@@ -138,7 +133,7 @@ class RandomVoters:
         }
         with torch.device(self._place.device):
             voter = builders[name]()
-        for module in voter.modules:
+        for module in voter.parts.values():
             module.requires_grad_(False)
         return voter
 
@@ -148,11 +143,9 @@ class RandomVoters:
 
         def run(batch: Batch) -> Tensor:
             with torch.device("cpu"):
-                waves, lengths = model.prepare(batch)
-            scores: Tensor = model(moved(waves, self._place), moved(lengths, self._place))
-            return scores.softmax(-1).cpu()
+                return model.score(batch, self._place).softmax(-1).cpu()
 
-        return RandomVoter("S1", run, (model,))
+        return RandomVoter("S1", run, {"WavLM": model.wavlm_model, "head": model.head})
 
     def _t2(self) -> RandomVoter:
         body = self._llm(self._sizes.llama_8b)
@@ -165,7 +158,7 @@ class RandomVoters:
             scores: Tensor = model(moved(ids, self._place), moved(mask, self._place))
             return scores.softmax(-1).cpu()
 
-        return RandomVoter("T2", run, (model,))
+        return RandomVoter("T2", run, {"LLM": body, "head": model.head})
 
     def _salmonn(self, name: str, llm: Mapping[str, Any], *, transcript: bool) -> RandomVoter:
         encoders = self._shared_encoders()
@@ -178,11 +171,12 @@ class RandomVoters:
         def run(batch: Batch) -> Tensor:
             words = [_tokens(wave, llm["vocab_size"]) if transcript else () for wave in batch]
             prompts = [Prompt((1,) * BEFORE, (2,) * AFTER, (3,) * TEXT + ids) for ids in words]
-            scores: Tensor = model(encoders.encode(batch), prompts, trim=self._trim)
+            scores: Tensor = model(encoders.encode(batch), prompts)
             return scores.softmax(-1).cpu()
 
-        modules = (model, encoders.whisper, encoders.beats)
-        return RandomVoter(name, run, modules, LONGEST / SAMPLE_RATE)
+        parts = {"Whisper": encoders.whisper, "BEATs": encoders.beats, "Q-Former": bridge}
+        parts |= {"LLM": body, "head": model.head}
+        return RandomVoter(name, run, parts, LONGEST / SAMPLE_RATE)
 
     def _shared_encoders(self) -> AudioEncoders:
         if self._encoders is None:

@@ -129,6 +129,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         ("audio",),
         318_000_000,
         (Source("3loi/SER-Odyssey-Baseline-WavLM-Categorical", "MIT"),),
+        (Source("3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes", "MIT"),),
     ),
     "audio-classification": Entry(
         "published.classifiers:AudioClassifier",

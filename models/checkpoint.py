@@ -253,8 +253,8 @@ def _read_torch(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
     except pickle.UnpicklingError as error:
         # torch's message names the class that the file would run.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if named is None:
-            raise _truncated(path, error) from error
+        if named is None:  # the rest of torch's message advises to run the code in the file
+            raise _truncated(path, EOFError("it is not an archive of weights")) from error
         raise DamagedFileError(
             path,
             f"it holds code ({named[1]}), not only weights, and loading it would run that",

@@ -27,6 +27,7 @@ from abhinaya.models.base import Abstention, Card, Voter
 from abhinaya.models.catalogue import CATALOGUE, Entry
 from abhinaya.models.command_line import EXIT_USAGE, Parser
 from abhinaya.models.errors import ModelError, OptionsError, RunError, UnknownModelError
+from abhinaya.models.labels import ATTRIBUTES, Attributes
 from abhinaya.models.text import say
 
 EXIT_OK: Final = 0
@@ -129,7 +130,10 @@ def _show(args: argparse.Namespace) -> None:
 def _print_card(card: Card) -> None:
     limit = ", which forbids commercial use" if card.noncommercial else ""
     say(f"version {card.version}", f"licence {card.licence}{limit}")
-    say(f"labels {', '.join(card.labels)}")
+    if card.labels:
+        say(f"labels {', '.join(card.labels)}")
+    if card.attributes:
+        say(f"rates {', '.join(ATTRIBUTES)}")
     if card.sample_rate_hz is not None:
         longest = f", the first {card.longest_s:g} s" if card.longest_s is not None else ""
         say(f"audio {card.sample_rate_hz} Hz{longest}")
@@ -175,7 +179,10 @@ def _check(args: argparse.Namespace) -> None:
         raise RunError(args.name, trial.answer.reason, "the model loads, but gave no vote")
     if fault := fault_of_answer(voter, trial.answer):
         raise RunError(args.name, fault, "install the model again: its files are damaged")
-    say(f"votes {trial.answer.label}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
+    rated = trial.answer.attributes
+    votes = f"votes {trial.answer.label}" if trial.answer.label else "gives no label"
+    rates = f", rates {Attributes(*rated)}" if rated is not None else ""
+    say(f"{votes}{rates}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
     for label, share in zip(card.labels, _shares(trial.answer.probabilities, card), strict=False):
         say(f"  {label:<9}{share:.3f}")
 

@@ -58,12 +58,16 @@ def check_values(options: Mapping[str, Any], known: Mapping[str, Parameter]) -> 
         MissingFileError: a path does not exist.
 
     """
+    absent = {}
     for key, value in options.items():
         if fault := known[key].fault(value):
             raise OptionsError(f"{key} = {value!r}", fault, "change it in the profile")
         path = isinstance(value, str) and (value.startswith(_ROOTS) or value.endswith(_FILES))
         if path and not Path(value).expanduser().exists():
-            raise MissingFileError(f"{key} = {value!r}", "it does not exist", "check the path")
+            absent[key] = value
+    if absent:
+        named = ", ".join(f"{key} = {value!r}" for key, value in absent.items())
+        raise MissingFileError(named, "it does not exist", "check the path")
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -139,10 +140,10 @@ def _check_options(name: str, known: Mapping[str, bool], options: Mapping[str, A
             f"the option {', '.join(map(repr, absent))} is missing",
             "give it in the profile",
         )
-    for key, value in options.items():
-        if isinstance(value, str) and value.startswith("<") and value.endswith(">"):
-            raise OptionsError(
-                f"model {name!r}",
-                f"the option {key!r} still has the placeholder {value}",
-                "give your own in a copy of the profile, or with --set",
-            )
+    if wanting := {k: v for k, v in options.items() if re.fullmatch("<.*>", str(v))}:
+        values = " and ".join(wanting.values())
+        raise OptionsError(
+            f"model {name!r}",
+            f"the option {', '.join(map(repr, wanting))} still has the placeholder {values}",
+            "give your own in a copy of the profile, or with --set",
+        )

@@ -21,6 +21,7 @@ from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.models.published.heads import AttentiveMean, AttentiveStatistics
 from abhinaya.models.registry import load
+from abhinaya.models.served.prompting import PUBLISHED_SAMPLING, published_messages
 from abhinaya.models.vote.ensemble import Rule, decide
 from abhinaya.train.loop.losses import (
     class_weights,
@@ -79,6 +80,15 @@ def test_pooling_is_the_published_one(suffix: str) -> None:
     mean.load_state_dict({key: g[f"attn_mean.{key}"] for key in ("W.weight", "W.bias")})
     for module, name in ((statistics, "asp"), (mean, "attn_mean")):
         torch.testing.assert_close(module(g["x"], mask), g[f"{name}_{suffix}"], atol=2e-5, rtol=0)
+
+
+def test_t1_asks_as_published() -> None:
+    golden = PUBLISHED["t1"]
+    transcript, user = golden["user"]
+    system, asked = published_messages(Utterance(buzz(180, 1.0), transcript=transcript))
+    assert system["content"].endswith(golden["system_ends"])
+    assert asked == {"role": "user", "content": user}
+    assert golden["sampling"] == PUBLISHED_SAMPLING
 
 
 def answers(folder: Path) -> dict[str, list[list[float]]]:

@@ -154,10 +154,10 @@ def save_chat_llm(folder: Path) -> Path:
 # --- voters -----------------------------------------------------------------------------
 
 
-def save_wavlm(folder: Path) -> Path:
+def save_wavlm(folder: Path, outputs: tuple[str, ...] = LABELS) -> Path:
     """Save an S1 checkpoint of this project's layout."""
     folder.mkdir(exist_ok=True)
-    save_s1(shaken(S1(S1Config(WAVLM, hidden=16))), folder)
+    save_s1(shaken(S1(S1Config(WAVLM, hidden=16, labels=outputs))), folder)
     return folder
 
 

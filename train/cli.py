@@ -116,35 +116,28 @@ def _settings(args: argparse.Namespace) -> None:
 # --- the embedded voters --------------------------------------------------------------------------
 
 
-def _train_text(args: argparse.Namespace) -> None:
-    if importlib.util.find_spec("onnx") is None:  # check before ten minutes of training
-        raise TrainingError("onnx is missing; install the extra: pip install 'abhinaya[train]'")
-    from abhinaya.train.tiny.text import TextRecipe, train_and_write  # imports torch
+def _train_tiny(args: argparse.Namespace) -> None:
+    model, how = args.command, "bench quality"
+    if model == TEXT:
+        if importlib.util.find_spec("onnx") is None:  # check before ten minutes of training
+            raise TrainingError("onnx is missing; install the extra: pip install 'abhinaya[train]'")
+        from abhinaya.train.tiny import text  # imports torch
 
-    settings = _all_settings(args, "teacher.schedule")
-    recipe = changed(TextRecipe(), settings)
-    path = train_and_write(args.data, args.cache, args.out, recipe, say)
-    _finish(args, path, settings, f"train evaluate {TEXT} --weights {path}")
+        path = text.train_and_write(args.data, args.out, changed(text.TextRecipe(), args.set), say)
+        how = f"train evaluate {TEXT} --weights {path}"
+    else:
+        from abhinaya.train.tiny import speech
 
-
-def _train_speech(args: argparse.Namespace) -> None:
-    from abhinaya.train.tiny.speech import RECIPES, train_and_write
-
-    settings = _all_settings(args)
-    recipe = changed(RECIPES[args.command], settings)
-    path = train_and_write(args.command, args.data, args.cache, args.out, recipe, say)
-    _finish(args, path, settings, "bench quality")
-
-
-def _finish(args: argparse.Namespace, path: Path, settings: Sequence[str], how: str) -> None:
-    made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
+        recipe = changed(speech.RECIPES[model], args.set)
+        path = speech.train_and_write(model, args.data, args.cache, args.out, recipe, say)
+    made_by = " ".join(["abhinaya train", model, *(f"--set {s}" for s in args.set)])
     path.with_suffix(".json").unlink(missing_ok=True)  # the card of the old weights
     sums.record(path)
-    voter = load(args.command, {"weights": str(path)})
+    voter = load(model, {"weights": str(path)})
     answer = attempt(voter).answer
     trial = answer.probabilities if isinstance(answer, Ballot) else None
     shares = [round(p, 4) for p in trial or ()]
-    write_card(path, args.command, voter.card.version, made_by=made_by, trial=shares)
+    write_card(path, model, voter.card.version, made_by=made_by, trial=shares)
     say(f"wrote {path}; measure it with: abhinaya {how}")
 
 
@@ -160,7 +153,7 @@ def _crossval(args: argparse.Namespace) -> None:
     from abhinaya.train.tiny.crossval import crossval
     from abhinaya.train.tiny.speech import RECIPES
 
-    recipe = changed(RECIPES[SPEECH], _all_settings(args))
+    recipe = changed(RECIPES[SPEECH], args.set)
     calibration = SpeechNetwork(SPEECH, args.weights).settings
     folds = args.folds.split(",")
     for line in crossval(args.data, args.cache, args.out, recipe, calibration, folds, say):
@@ -182,23 +175,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(card.read_text(encoding="utf-8"))
 
 
-def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
-    """Return the settings NAME=VALUE that --steps, for both schedules, --seed and --set make."""
-    found = []
-    if args.steps is not None:
-        found += [f"{schedule}.steps={args.steps}" for schedule in ("schedule", second)]
-    if args.seed is not None:
-        found.append(f"seed={args.seed}")
-    return [*found, *args.set]
-
-
 COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] = {
     "list": (_list, "list recipes and systems (also: --list)"),
     "settings": (_settings, "print every setting of a recipe, its default and meaning"),
-    **{
-        model: (_train_text if model == TEXT else _train_speech, f"train {model}, write its card")
-        for model in BACKGROUNDS
-    },
+    **{model: (_train_tiny, f"train {model}, write its card") for model in BACKGROUNDS},
     "tiny-vote": (_vote, "fit the vote rule of the embedded profile"),
     "crossval": (_crossval, "train tiny-speech without some speakers"),
     "evaluate": (_evaluate, "measure weights and write the figures"),
@@ -226,8 +206,6 @@ def _parser() -> argparse.ArgumentParser:
         folds, files = (CACHE / "folds", "folder of the folds"), (WEIGHTS, "folder of the weights")
         default, about = folds if name == "crossval" else files
         add("--out", type=Path, default=default, help=about)
-        add("--steps", type=int, help="training steps (default: the recipe's)")
-        add("--seed", type=int, help="seed (default: the recipe's)")
         about = "change a setting of the recipe: schedule.rate=1e-3; VALUE is JSON"
         add("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
     add = made["evaluate"].add_argument

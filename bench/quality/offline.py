@@ -111,6 +111,7 @@ class OfflineMonitor:
                 transcription, cpu_s = self._transcribe(segment, before)
                 ballots = self._votes(segment, transcription, before) if vote else {}
                 decision = decide(ballots, self._rule) if vote else None
+                ballots = {name: ballot for name, ballot in ballots.items() if ballot.label}
                 yield Answer(
                     material=material.name,
                     session=number,

@@ -90,17 +90,17 @@ class _Classifier:
         return holds / holds.sum(-1, keepdim=True)
 
     def card(self, model: str, name: str, need: Need, licence: str, noncommercial: bool) -> Card:
-        size = weigh(self.model)
+        size, found = weigh(self.model), self.labels.labels
         longest = getattr(self.config, "max_source_positions", None)  # Whisper's window
         return Card(
             model=model,
             version=name,
             needs=frozenset({need}),
-            labels=self.labels.labels,
+            labels=found,
             attributes=bool(self.labels.attributes),
             licence=licence,
             noncommercial=noncommercial,
-            notes=tuple(f"cannot say {x}" for x in LABELS if x not in self.labels.labels),
+            notes=tuple(f"cannot say {x}" for x in LABELS if found and x not in found),
             sample_rate_hz=SAMPLE_RATE if need == "audio" else None,
             longest_s=longest * _WHISPER_FRAME_S if longest and need == "audio" else None,
             **asdict(size),

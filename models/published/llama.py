@@ -16,7 +16,13 @@ from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
 from abhinaya.models.base import Card, Utterance
 from abhinaya.models.checkpoint import Tensors, check_finite, fill, matches, read
@@ -38,10 +44,17 @@ IGNORED: Final = (r".*\.rotary_emb\.inv_freq",)
 """A buffer that older versions of transformers saved for every layer."""
 MAX_TOKENS: Final = 128
 _LITERAL_END: Final = "</s>"
+_SPECIAL_IDS: Final[Mapping[tuple[str, int], Mapping[str, int]]] = {
+    ("llama", 32_000): {"<unk>": 0, "<s>": 1, "</s>": 2},
+    ("llama", 128_256): {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001},
+}
+"""Ids of special tokens by a model's type and vocabulary: Llama 2, as Vicuna, and Llama 3."""
 
 
-def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
-    """Load a causal language model without its output layer, frozen, on its device.
+def load_llm(
+    name: str, where: Place, quantize: Quantize | None = None, output: bool = False
+) -> Any:
+    """Load a causal language model, frozen, on its device; its output layer only with `output`.
 
     Raises:
         ModelError: the model is unavailable or incomplete, or cannot be quantised here.
@@ -65,7 +78,8 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
                 bnb_4bit_compute_dtype=where.dtype,
             )
             more = {"quantization_config": config, "device_map": {"": where.device}}
-        llm, info = AutoModel.from_pretrained(
+        auto: Any = AutoModelForCausalLM if output else AutoModel
+        llm, info = auto.from_pretrained(
             locate(name),
             trust_remote_code=False,
             dtype=where.dtype,
@@ -94,11 +108,33 @@ def load_tokenizer(name: str) -> Any:
     """Load a tokenizer; only Vicuna's needs the old treatment of spaces (`legacy`).
 
     Raises:
-        ModelError: the tokenizer is unavailable.
+        ModelError: the tokenizer is unavailable, or of another model.
 
     """
     with translated(name):
-        return AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False, legacy=True)
+        folder = locate(name)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, legacy=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    check_tokenizer(tokenizer, (config.model_type, getattr(config, "vocab_size", 0)), name)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, model: tuple[str, int], subject: object) -> None:
+    """Refuse a tokenizer that is not of its model: the weights would read other words.
+
+    `model` is the model's type and the size of its vocabulary.
+
+    Raises:
+        KeysError: a special token has another id.
+
+    """
+    for token, known in _SPECIAL_IDS.get(model, {}).items():
+        if (found := tokenizer.get_vocab().get(token)) != known:
+            raise KeysError(
+                subject,
+                f"its tokenizer has {token} as {found}; the model was trained with {known}",
+                "put the tokenizer files of this very model into its folder",
+            )
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:

@@ -12,21 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from abhinaya.models.published.audio_encoders import AudioFeatures
-from abhinaya.models.published.heads import LanguageHead
-from abhinaya.models.published.qformer import WINDOW_FRAMES, QFormer, QFormerConfig, windows
+from abhinaya.models.published.qformer import QFormer, QFormerConfig, windows
 from abhinaya.models.published.voting_batch import padded, valid
 
 PoolScope = Literal["nonpad", "all", "speech"]
 Layout = Literal["end", "segments"]
-
-_SAMPLES_PER_FRAME: Final = 320
 
 
 class SpeechAdapter(nn.Module):
@@ -131,21 +128,19 @@ def assemble(
 class Salmonn(nn.Module):
     """Adapter, language model and head, without the encoders, which several models share."""
 
-    def __init__(self, adapter: SpeechAdapter, llm: nn.Module, head: LanguageHead) -> None:
+    def __init__(self, adapter: SpeechAdapter, llm: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.adapter, self.llm, self.head = adapter, llm, head
 
-    def speech_tokens(self, features: Sequence[AudioFeatures], trim: bool = False) -> list[Tensor]:
-        """Return each item's speech tokens [88, H]; with `trim`, without those of padding."""
+    def speech_tokens(self, features: Sequence[AudioFeatures]) -> list[Tensor]:
+        """Return each item's speech tokens [88, H], also those of the padding to 30 s."""
         weight = self.adapter.speech_llama_proj.weight
         audio, counts = padded([f.audio for f in features])
         speech = torch.stack([f.speech for f in features])
         tokens = self.adapter(
             speech.to(weight.dtype), audio.to(weight.dtype), counts.to(weight.device)
         )
-        if not trim:
-            return list(tokens)
-        return [row[: real_tokens(f.samples)] for row, f in zip(tokens, features, strict=True)]
+        return list(tokens)
 
     def embedding(self) -> nn.Module:
         """Return the table that turns token ids into vectors."""
@@ -178,17 +173,10 @@ class Salmonn(nn.Module):
         features: Sequence[AudioFeatures],
         prompts: Sequence[Prompt],
         scope: PoolScope = "nonpad",
-        trim: bool = False,
     ) -> Tensor:
         """Score a batch: [B, C]. A score does not depend on the other items."""
-        sequence = assemble(self.embedding(), prompts, self.speech_tokens(features, trim))
+        sequence = assemble(self.embedding(), prompts, self.speech_tokens(features))
         return self.classify(self.read(sequence), sequence, scope)
-
-
-def real_tokens(samples: int) -> int:
-    """Return the number of speech tokens that cover `samples` samples of audio."""
-    frames = -(-samples // _SAMPLES_PER_FRAME)
-    return min(max(-(-frames // WINDOW_FRAMES), 1), 1500 // WINDOW_FRAMES)
 
 
 def adapter_sizes(tensors: Mapping[str, Tensor], heads: int = 12) -> tuple[int, int, QFormerConfig]:

@@ -24,7 +24,7 @@ from abhinaya.models.base import SAMPLE_RATE, Card, Utterance
 from abhinaya.models.checkpoint import Tensors, fill, read
 from abhinaya.models.errors import KeysError, OptionsError
 from abhinaya.models.inference import compile_if_asked, place, warm_up, weigh
-from abhinaya.models.labels import label_map, own_labels
+from abhinaya.models.labels import LABELS, label_map, own_labels
 from abhinaya.models.published.audio_encoders import LONGEST, AudioEncoders, AudioFeatures, shared
 from abhinaya.models.published.beats import SHORTEST
 from abhinaya.models.published.llama import (
@@ -43,6 +43,7 @@ from abhinaya.models.published.salmonn import (
     Salmonn,
     SpeechAdapter,
     adapter_sizes,
+    assemble,
 )
 from abhinaya.models.published.voting_batch import (
     Answer,
@@ -90,6 +91,10 @@ class Prompter:
     def __call__(self, transcript: str, prompt: int = 0) -> Prompt:
         """Return the prompt of one item."""
         text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
+        return self.answered(text, prompt)
+
+    def answered(self, text: str, prompt: int = 0) -> Prompt:
+        """Return a prompt with `text` and the end token where the assistant answers."""
         ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
         return Prompt(self._before, self._after[prompt], ids[:_MAX_TEXT])
 
@@ -97,11 +102,13 @@ class Prompter:
 class SalmonnVoter:
     """A SALMONN classifier: S2, or ST1 with `transcript`.
 
+    With `zero_shot` it is the published SALMONN (`adapter`, no `checkpoint`): it compares the
+    likelihoods of the labels, in lower case or capitalised, as the language model's whole answer.
+
     Options in addition to the files above: `labels`, the checkpoint's outputs in its order, if they
     are not the eight of this package; `prompt` 0 or 1, the published prompt for every segment;
-    `pool_scope`, the positions that the head pools; `trim_speech_tokens`, drop the speech tokens of
-    Whisper's padding (faster, but not as trained); `lora_alpha`, 32 as published, 28 is advised for
-    an 8-bit language model; `merge`, add LoRA to the weights once (irreversible, faster);
+    `pool_scope`, the positions that the head pools; `lora_alpha`, 32 as published, 28 is advised
+    for an 8-bit language model; `merge`, add LoRA to the weights once (irreversible, faster);
     `quantize`, 8bit or 4bit by bitsandbytes; `qformer_heads`; `attention` and `compile`; `licence`
     and `noncommercial`, as on the files' pages.
     """
@@ -111,13 +118,13 @@ class SalmonnVoter:
         whisper: str,
         beats: str,
         llm: str,
-        checkpoint: str,
+        checkpoint: str | None = None,
         adapter: str | None = None,
+        zero_shot: bool = False,
         transcript: bool = False,
         labels: Sequence[str] | str | None = None,
         prompt: int = 0,
         pool_scope: PoolScope = "nonpad",
-        trim_speech_tokens: bool = False,
         lora_alpha: float = ALPHA,
         merge: bool = False,
         quantize: Quantize | None = None,
@@ -136,32 +143,46 @@ class SalmonnVoter:
                 "a voter cannot pool it: with padding, a result would depend on the batch",
                 "use nonpad, which is what all means for one segment, or speech",
             )
-        self._transcript, self._trim, self._scope = transcript, trim_speech_tokens, pool_scope
+        if zero_shot == bool(checkpoint):
+            raise OptionsError(
+                f"the option checkpoint of {name}",
+                "has no place in a zero-shot model" if checkpoint else "is missing",
+                "leave one out, zero_shot or checkpoint"
+                if checkpoint
+                else "give it in the profile",
+            )
+        transcript = transcript and not zero_shot
+        self._transcript, self._scope = transcript, pool_scope
         self._place = place(device, dtype, attention, compile)
         self._apart = one_by_one(quantize)
         parts = Parts.read(adapter, checkpoint)
-        names = own_labels(labels, parts.labels, checkpoint)
-        self._labels = label_map(names, checkpoint)
+        names = LABELS if zero_shot else own_labels(labels, parts.labels, parts.subject)
+        self._labels = label_map(names, parts.subject)
         self.encoders = shared(whisper, beats, self._place)
         parts.check_aliases(self.encoders, beats)
         self._prompter = Prompter(load_tokenizer(llm), transcript)
         self._prompter.check(prompt)
         self._prompt = prompt
-        bridge = parts.bridge(qformer_heads, self.encoders)
-        body = load_llm(llm, self._place, quantize)
-        parts.check_width(body.config, llm)
-        fill_lora(body, parts.lora, parts.subject, lora_alpha)
+        causal = load_llm(llm, self._place, quantize, output=zero_shot)
+        body = causal.base_model
+        bridge = parts.joined(body, llm, self.encoders, qformer_heads, lora_alpha)
         if merge:
             merge_lora(body)
-        head = load_head(parts.head, body.config.hidden_size, len(names), checkpoint)
-        bridge.to(self._place.device, self._place.dtype)
         compile_if_asked(self._place, bridge, body)
-        self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
+        if zero_shot:
+            words = (*LABELS, *(label.capitalize() for label in LABELS))
+            self._words = [self._prompter.answered(word, prompt) for word in words]
+            head = causal.get_output_embeddings()
+        else:
+            head = load_head(parts.head, body.config.hidden_size, len(names), parts.subject)
+            head.to(self._place.device)
+        self._zero_shot = zero_shot
+        self._model = Salmonn(bridge, body, head).eval()
         self._model.requires_grad_(False)
         size = weigh(self._model, self.encoders.whisper, self.encoders.beats)
         self.card = Card(
             model=name,
-            version=f"{Path(checkpoint).stem} on {llm}",
+            version=f"{Path(checkpoint or adapter or '').stem} on {llm}",
             needs=frozenset({"audio", "transcript"}) if transcript else frozenset({"audio"}),
             labels=self._labels.labels,
             attributes=bool(self._labels.attributes),
@@ -184,6 +205,9 @@ class SalmonnVoter:
 
     def _run(self, batch: list[Utterance]) -> Tensor:
         features = self.encoders.encode([utterance.samples for utterance in batch])
+        if self._zero_shot:
+            speech = self._model.speech_tokens(features)
+            return torch.stack([self.likelihoods(tokens).softmax(-1) for tokens in speech])
         prompts = [self.prompt(utterance.transcript) for utterance in batch]
         if not self._apart:
             return self._score(features, prompts)
@@ -191,8 +215,19 @@ class SalmonnVoter:
         return torch.cat([self._score([item], [prompt]) for item, prompt in pairs])
 
     def _score(self, features: Sequence[AudioFeatures], prompts: Sequence[Prompt]) -> Tensor:
-        scores: Tensor = self._model(features, prompts, self._scope, self._trim)
+        scores: Tensor = self._model(features, prompts, self._scope)
         return answers(scores, self._labels)
+
+    def likelihoods(self, speech: Tensor) -> Tensor:
+        """Return the log-likelihood [C] of each label as the answer to speech tokens [88, H]."""
+        found = []
+        for prompt in self._words:
+            sequence = assemble(self._model.embedding(), [prompt], [speech])
+            answer = torch.tensor(prompt.text, device=speech.device)[:, None]
+            hidden = self._model.read(sequence)[0, -len(answer) - 1 : -1]
+            scores: Tensor = self._model.head(hidden).float()
+            found.append(scores.log_softmax(-1).gather(1, answer).sum())
+        return torch.stack(found).view(2, len(LABELS)).logsumexp(0)
 
     def prompt(self, transcript: str) -> Prompt:
         """Return the prompt of a segment."""
@@ -270,6 +305,15 @@ class Parts:
         bridge = SpeechAdapter(speech, audio, qformer, width)
         fill(bridge, self.rest, self.subject, ignored=_UNUSED, remedy=remedy)
         return bridge.eval()
+
+    def joined(
+        self, body: Any, llm: str, encoders: AudioEncoders, heads: int, alpha: float
+    ) -> SpeechAdapter:
+        """Add the LoRA weights to the language model `llm`; return the speech adapter for it."""
+        bridge = self.bridge(heads, encoders)
+        self.check_width(body.config, llm)
+        fill_lora(body, self.lora, self.subject, alpha)
+        return bridge.to(encoders.place.device, encoders.place.dtype)
 
     def check_width(self, config: Any, llm: str) -> None:
         """Raise KeysError if the adapter was trained for a language model of another size."""

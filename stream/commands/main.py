@@ -39,6 +39,7 @@ OTHERS: Final = {
     "bench": "Measure this machine",
     "data": "Prepare, check, transcribe and count training data",
     "eval": "Evaluate models or predictions against labels",
+    "eval emobox": "Score models by the protocol of EmoBox, beside its figures",
     "models": "List, show, fetch, check and convert models",
     "predict": "Label the clips of a manifest, also of a hidden test",
     "refine": "Let a language model revise predictions",
@@ -73,7 +74,8 @@ def _run(arguments: list[str]) -> int:
     }
     others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
     names = {*own, *FILES, *others}
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    words = 2 if " ".join(arguments[:2]) in others else 1  # a command may be of two words
+    name, rest = " ".join(arguments[:words]), arguments[words:]
     if name == FLAGS[0]:
         print(f"abhinaya {version()}")
         return 0

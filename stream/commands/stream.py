@@ -118,11 +118,6 @@ def _main(argv: Sequence[str] | None) -> int:
     config = with_rules(load_line_up(args), args.rules)
     senders = open_senders(config.rules, os.environ)
     inputs = read_inputs(args)
-    faults = {item: fault for item in inputs if (fault := fault_of(item))}
-    readable = tuple(item for item in inputs if item not in faults)
-    if faults and not readable and not args.feed:
-        _refuse(faults.values())
-    check_outputs(args, inputs)
     remote = None
     if args.hub:
         remote = Remote(args.hub, keys_of(args.keys, args.key_name))
@@ -133,6 +128,11 @@ def _main(argv: Sequence[str] | None) -> int:
             _refuse(wrong)
         for text in unpinned_models(config):
             say(f"abhinaya-stream: {text}", file=sys.stderr)
+    faults = {item: fault for item in inputs if (fault := fault_of(item))}
+    readable = tuple(item for item in inputs if item not in faults)
+    if faults and not readable and not args.feed:
+        _refuse(faults.values())
+    check_outputs(args, inputs)
     with ExitStack() as stack:
         feeds = open_feeds(args, config, os.environ, [item.name for item in inputs])
         if feeds is not None:

@@ -182,9 +182,14 @@ class Broker:
             self._publisher.publish_status(status, fronts, suspects)
         self._coordinator.leave_out(now)
         if self._streams.windows.changed:
-            for stream in self._streams.review(now):
-                self._intake.acknowledge(stream)
+            self._review(now)
         return self._flush(now)
+
+    def _review(self, now: float, welcomed: bytes = b"") -> None:
+        """Choose anew which files wait; let their fronts know, except one that gets a `Welcome`."""
+        for stream in self._streams.review(now):
+            if stream.front != welcomed:
+                self._intake.acknowledge(stream)
 
     def _tidy(self, now: float, run: Run) -> None:
         """Forget what is over in a run; forget the run if it is over, or if nobody comes back."""
@@ -256,6 +261,7 @@ class Broker:
             return
         for info in self._streams.add_front(now, peer, hello, key):
             self._publisher.publish(StreamStarted(info=info), hello.run)
+        self._review(now, peer)
         self._send(peer, self._streams.welcome(peer, hello))
 
     # --- nodes ------------------------------------------------------------------------------------

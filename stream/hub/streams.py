@@ -167,7 +167,6 @@ class Streams:
                 new.append(info)
             else:
                 stream.front = peer
-        self.review(now)
         return new
 
     def live(self) -> list[Stream]:

@@ -48,9 +48,9 @@ from abhinaya.stream.wire.sockets import connect, messages, send, workers_endpoi
 
 IDLE_POLL_MS = 100
 
-TRIM_S: Final = 10.0
-"""Seconds between two returns of free memory to the system, which take 25 ms. Without them a node
-grows with each new length of segment, since the heap has ever more holes (docs/measured.md)."""
+TRIM_S: Final = 3.0
+"""Seconds between two returns of free memory to the system, which cost 25 ms each. Without them a
+node grows with each new length of segment: its heap has ever more holes (docs/measured.md)."""
 
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: 0)
 """Of glibc only."""

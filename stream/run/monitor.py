@@ -24,7 +24,7 @@ from abhinaya.stream.errors import (
 from abhinaya.stream.front.numbering import INTERRUPTED
 from abhinaya.stream.run.distant import DistantHub
 from abhinaya.stream.run.inputs import Inputs, not_processed, reason_of
-from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
+from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence, check_line_up
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
@@ -69,8 +69,8 @@ class _Progress:
     """How late the loop is: a busy machine gets less time to drain, so that it ends in time."""
     overloaded: bool = False
     """Whether the user knows that processes starve."""
-    given_up: set[str] = field(default_factory=set)
-    """Services whose nodes are all given up."""
+    given_up: dict[str, AbhinayaError] = field(default_factory=dict)
+    """Services whose nodes are all given up, with the error of the last one."""
     gone: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Fronts that no process replaces, with the reason and the time."""
 
@@ -166,6 +166,7 @@ class Run:
                 self.supervisor.start(spec)
 
     def _start_fronts(self) -> None:
+        check_line_up(self._plan.config, self._progress.given_up)
         self._progress.fronts_started = True
         for spec in self._inputs.add(self._plan.inputs):
             self.supervisor.start(spec)
@@ -318,7 +319,7 @@ class Run:
                 self._end_streams(reason, [front])
             return
         lost = death.services if death.final and self._none_left(death.services) else ()
-        self._progress.given_up.update(lost)
+        self._progress.given_up.update(dict.fromkeys(lost, death.error))
         if final:
             self._progress.faults.append(death.error)
         if final and is_front:
@@ -328,7 +329,7 @@ class Run:
         if is_front and not draining:
             for spec in self._inputs.died(death.name, death.final):
                 self.supervisor.start(spec)
-        if self._progress.given_up >= set(self._plan.config.voters):
+        if self._progress.given_up.keys() >= self._plan.config.voters.keys():
             raise death.error
 
     def _lose(self, front: str, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -80,6 +81,21 @@ def name_of_input(what: str) -> str:
     if is_address(what):
         return name_of(what)
     return {"-": "stdin", "mic": "mic"}.get(what) or short_name(Path(what).stem or what)
+
+
+def check_line_up(config: configuration.Config, gone: Mapping[str, AbhinayaError]) -> None:
+    """Refuse to begin without a service that the profile needs.
+
+    `gone` has the services that did not start, with the reason.
+
+    Raises:
+        ModelError: one is needed; the message names all that did not start, with their remedies.
+
+    """
+    workers = configuration.workers_of(config)
+    if needed := [service for service in gone if workers[service].needed]:
+        faults = "; ".join(dict.fromkeys(str(fault) for fault in gone.values()))
+        raise ModelError(f"profile {config.profile!r} needs {', '.join(needed)}: {faults}")
 
 
 def check_licence(profile: str, service: str, model: str, licence: str) -> None:

@@ -146,6 +146,9 @@ class WorkerConfig:
 
     model: str = setting(doc="name in the registry (`abhinaya models list`)")
     replicas: int = setting(1, doc="processes that share the work", least=0, most=64)
+    needed: bool = setting(
+        False, doc="whether a run ends before its inputs are opened if the model cannot be loaded"
+    )
     host: str = setting(
         "",
         doc="voter, or asr, whose processes this voter shares; common parts are loaded once "

@@ -140,8 +140,8 @@ def _ballots(event: Verdict) -> Text:
     for vote in event.votes:
         text = Text(clean(vote.voter) + "\u00a0", QUIET)
         text.append(clean(vote.label) or str(vote.attributes), COLOURS.get(vote.label, QUIET))
-        claim = _claim(vote)
-        votes.append(text if claim is None else text.append(f"\u00a0{claim:.0%}", QUIET))
+        claim = "" if (share := _claim(vote)) is None else f"\u00a0{share:.0%}"
+        votes.append(text.append(claim, QUIET))
     for missing in event.missing:
         votes.append(Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT))
     if event.attributes is not None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from abhinaya.stream.errors import SourceError
@@ -20,35 +20,30 @@ from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
-from abhinaya.stream.sources.media.mpeg import is_known
-from abhinaya.stream.sources.playlist import Part, Playlist, Range, parse, text_of
+from abhinaya.stream.sources.media.mpeg import is_known, without_tags
+from abhinaya.stream.sources.playlist import (
+    ROUNDED_S,
+    Loss,
+    Part,
+    Playlist,
+    Range,
+    parse,
+    text_of,
+)
 from abhinaya.stream.sources.web import DOCUMENT_STALLS, HttpError, Web
 
 PLAYLIST_BYTES: Final = 1 << 22
 _PART_BYTES: Final = 1 << 26
 REMEMBERED: Final = 512
+_HELD: Final = 3
+"""Parts of an unknown kind at the beginning that wait for one of a known kind."""
 _FROM_THE_END: Final = 3
 """Parts before the end of a live playlist with which it begins."""
 _LIVE_LOOK: Final = {"probesize": str(1 << 20), "analyzeduration": "1000000"}
 _TRIES: Final = 3
 """Tries after which a part that always breaks off is used as far as it came."""
-_ROUNDED_S: Final = 0.6
-"""Inaccuracy of the length of a part in whole seconds."""
 _UNSURE_S: Final = 0.05
 """The same of another length."""
-_AGREEING: Final = 0.2
-"""Share of a loss by which the playlist and the time stamps may differ."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Loss:
-    """Audio of the broadcast that is missing."""
-
-    length_s: float = 0.0
-    reason: str = ""
-
-    def __add__(self, other: _Loss) -> _Loss:
-        return _Loss(self.length_s + other.length_s, self.reason or other.reason)
 
 
 class _Fetched(NamedTuple):
@@ -57,7 +52,7 @@ class _Fetched(NamedTuple):
     part: Part
     header: bytes
     data: bytes
-    loss: _Loss
+    loss: Loss
     """What is missing before it."""
 
 
@@ -103,10 +98,9 @@ class _Player:
         self._played = played
         self._track = track
         self._headers: dict[tuple[str, Range | None], bytes] = {}
-        self._parts = self._fetched()
+        self._parts = self._sound()
         self._next: _Fetched | None = None
-        self._left = _Loss()  # what is missing after the last part
-        self._known = False  # whether a part began like media
+        self._left = Loss()  # what is missing after the last part
         self._said: set[str] = set()
         self._deadline = time.monotonic() + 2 * self.silent_s if self._live else math.inf
         self._run: _Run | None = None
@@ -133,11 +127,11 @@ class _Player:
 
         """
         origin_s: float | None = None  # the time stamp of position 0
-        given_s, last, loss = 0.0, None, _Loss()
+        given_s, last, loss = 0.0, None, Loss()
         while self._decoder is not None and self._run is not None:
             decoder, run = self._decoder, self._run
             if origin_s is not None and run.joined and decoder.begin_s is not None:
-                loss = loss + _by_stamps(run.loss, decoder.begin_s - origin_s - given_s)
+                loss = loss + run.loss.by_stamps(decoder.begin_s - origin_s - given_s)
             else:
                 loss = loss + run.loss
             in_run_s = 0.0
@@ -145,7 +139,7 @@ class _Player:
                 in_run_s += block.length_s
                 if lost := round(loss.length_s * block.rate) if block.lost_samples == 0 else 0:
                     block = replace(block, lost_samples=lost, lost_reason=loss.reason)
-                    given_s, loss = given_s + loss.length_s, _Loss()
+                    given_s, loss = given_s + loss.length_s, Loss()
                 last = block
                 yield block
             origin_s = None if decoder.begin_s is None else decoder.begin_s - given_s
@@ -154,7 +148,7 @@ class _Player:
             decoder.close()
             more = self._open_run() is not None
             if more and not self._live and lacking_s > run.tolerance_s:
-                loss += _Loss(lacking_s, "a part of the broadcast is shorter than declared")
+                loss += Loss(lacking_s, "a part of the broadcast is shorter than declared")
         if self.failure is not None:
             raise self.failure
         loss += self._left
@@ -171,7 +165,7 @@ class _Player:
 
     def _open_run(self) -> Decoder | None:
         """Return the decoder of the next run that can be decoded; None at the end."""
-        loss = _Loss()
+        loss = Loss()
         self._decoder = None
         options = NO_PROTOCOLS | (_LIVE_LOOK if self._live else {})
         while self._decoder is None and self._peek() is not None:
@@ -188,7 +182,7 @@ class _Player:
                 )
             except SourceError as error:
                 loss += run.loss
-                loss += _Loss(run.length_s, f"a part of the broadcast {error.reason}")
+                loss += Loss(run.length_s, f"a part of the broadcast {error.reason}")
                 if self._run is None and self._peek() is None and self.failure is None:
                     self.failure = error
             else:
@@ -222,38 +216,49 @@ class _Player:
 
     # --- parts ---
 
+    def _sound(self) -> Iterator[_Fetched]:
+        """Yield the parts; those whose bytes are no audio are noted as missing, if others are."""
+        held: list[_Fetched] = []
+        loss, known = Loss(), False
+        for each in self._fetched():
+            held.append(each)
+            known = known or is_known(each.data)
+            if not known and len(held) < _HELD:
+                continue
+            for one in held:
+                if known and not is_known(one.data):
+                    loss += one.loss + Loss(one.part.length_s, "a part of the broadcast is damaged")
+                else:
+                    yield one._replace(loss=loss + one.loss)
+                    loss = Loss()
+            held.clear()
+        yield from held
+        self._left = loss + self._left
+
     def _fetched(self) -> Iterator[_Fetched]:
         """Yield the parts with their bytes; note those that are missing."""
         try:
             for part in self._listed():
-                if isinstance(part, _Loss):
+                if isinstance(part, Loss):
                     self._left += part
                     continue
                 try:
                     reason = "is missing (EXT-X-GAP)"
                     if not part.absent:
                         header, data = self._header(part), self._fetch(part.url, part.span)
-                        reason = self._fault_of(data)
+                        reason = "is empty or text, not audio" if is_text(data) else ""
                 except HttpError as error:
                     if error.transient:
                         raise
                     reason = error.reason
                 if not reason:
-                    loss, self._left = self._left, _Loss()
+                    loss, self._left = self._left, Loss()
                     self._played.append(part.key)
                     yield _Fetched(part, header, data, loss)
                     continue
-                self._left += _Loss(part.length_s, f"a part of the broadcast {reason}")
+                self._left += Loss(part.length_s, f"a part of the broadcast {reason}")
         except SourceError as error:
             self.failure = error
-
-    def _fault_of(self, data: bytes) -> str:
-        """Return what is wrong with a part; empty if it may be audio like the parts before."""
-        if is_text(data):
-            return "is empty or text, not audio"
-        fault = "is damaged" if self._known and not is_known(data) else ""
-        self._known |= is_known(data)
-        return fault
 
     def _header(self, part: Part) -> bytes:
         """Return the header of the run of a part; empty if it has none."""
@@ -263,9 +268,9 @@ class _Player:
             self._headers[part.header] = self._fetch(*part.header)
         return self._headers[part.header]
 
-    def _listed(self) -> Iterator[Part | _Loss]:
+    def _listed(self) -> Iterator[Part | Loss]:
         """Yield the parts of the playlist, of a live one for as long as it goes on."""
-        parts: Sequence[Part | _Loss] = self._playlist.parts
+        parts: Sequence[Part | Loss] = self._playlist.parts
         if self._playlist.encrypted:
             raise self._web.error("is encrypted", "name a stream that is not")
         if self._live:
@@ -280,7 +285,7 @@ class _Player:
                 return
             parts = self._newer(self._playlist.parts[-1:])
 
-    def _newer(self, latest: Sequence[Part]) -> Sequence[Part | _Loss]:
+    def _newer(self, latest: Sequence[Part]) -> Sequence[Part | Loss]:
         """Return what comes after the latest part, as soon as there is something."""
         reached = latest[0].number if latest else -1
         while not self._playlist.over:
@@ -295,7 +300,7 @@ class _Player:
             if fresh and latest and (jump := fresh[0].number - reached - 1):
                 missing_s = jump * sum(part.length_s for part in parts) / len(parts)
                 lost = f"{jump} parts of the broadcast were removed before they were fetched"
-                return [_Loss(missing_s, lost), *fresh]
+                return [Loss(missing_s, lost), *fresh]
             if fresh:
                 return fresh
         return ()
@@ -353,14 +358,14 @@ class _Run:
         self._player = player
         self._last: Part | None = None
         self._rest = memoryview(b"")
-        self._unsure_s = _ROUNDED_S if rounded else _UNSURE_S
-        self.loss = _Loss()
+        self._unsure_s = ROUNDED_S if rounded else _UNSURE_S
+        self.loss = Loss()
         """What is missing before it."""
         self.joined = True
         """Whether it has the clock of the run before it."""
         self.length_s = 0.0
         """Seconds of its parts so far, by the playlist."""
-        self.tolerance_s = _ROUNDED_S
+        self.tolerance_s = ROUNDED_S
         """How much its audio may differ from that."""
 
     def horizon_s(self) -> float:
@@ -383,18 +388,3 @@ class _Run:
             self._rest = memoryview(data)
         piece, self._rest = self._rest[:size], self._rest[size:]
         return bytes(piece)
-
-
-def without_tags(data: bytes) -> bytes:
-    """Return a part of packed audio without the ID3 tags at its beginning."""
-    while data[:3] == b"ID3" and len(data) > 10:
-        length = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
-        data = data[10 + length + (10 if data[5] & 0x10 else 0) :]
-    return data
-
-
-def _by_stamps(loss: _Loss, seconds: float) -> _Loss:
-    """Return the loss with its length by the time stamps, if they agree with the playlist."""
-    if loss.length_s and abs(seconds - loss.length_s) <= _ROUNDED_S + _AGREEING * loss.length_s:
-        return _Loss(seconds, loss.reason)
-    return loss

@@ -19,11 +19,32 @@ _OTHERS: Final = re.compile(
     r"""^File\d+\s*=\s*(\S+)|<location>\s*([^<]+?)\s*</location>|<ref\s+href\s*=\s*["']([^"']+)""",
     re.MULTILINE | re.IGNORECASE,
 )
+ROUNDED_S: Final = 0.6
+"""Inaccuracy of the length of a part in whole seconds."""
+_AGREEING: Final = 0.2
+"""Share of a loss by which the playlist and the time stamps may differ."""
 _TARGET_S: Final = 10.0
 """Length of a part if the playlist declares none."""
 
 Range = tuple[int, int]
 """Bytes of a file: first, and after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Audio of a broadcast that is missing."""
+
+    length_s: float = 0.0
+    reason: str = ""
+
+    def __add__(self, other: Loss) -> Loss:
+        return Loss(self.length_s + other.length_s, self.reason or other.reason)
+
+    def by_stamps(self, seconds: float) -> Loss:
+        """Return it with its length by the time stamps, if they agree with the playlist."""
+        differ_s = abs(seconds - self.length_s)
+        agree = self.length_s and differ_s <= ROUNDED_S + _AGREEING * self.length_s
+        return Loss(seconds, self.reason) if agree else self
 
 
 @dataclass(frozen=True, slots=True)

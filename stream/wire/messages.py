@@ -271,8 +271,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: Literal["transcript", "vote"]
     needs: tuple[Literal["audio", "transcript"], ...]
     labels: tuple[Name, ...] = ()
-    """Possible labels of the votes; empty for a transcriber, and for a voter that gives only
-    attributes."""
+    """Possible labels of the votes; empty for a transcriber, and for a voter of attributes only."""
     attributes: bool = False
     """Whether votes may have attributes."""
     model: Short

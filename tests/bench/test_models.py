@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from abhinaya.bench.models import main, padding_share
-from abhinaya.bench.random_voters import REAL, RandomVoter, RandomVoters, waves
+from abhinaya.bench import random_voters
+from abhinaya.bench.models import main
+from abhinaya.bench.random_voters import REAL, RandomVoters, waves
+from abhinaya.bench.real_size import parts
 from abhinaya.models.inference import place
 
 
@@ -52,6 +54,28 @@ def test_real_sizes_are_the_published_ones() -> None:
     assert REAL.whisper["encoder_layers"] == 32
 
 
+@pytest.mark.parametrize(
+    ("voter", "parameters"),
+    [
+        ("S1", {"WavLM": 315_453_120, "head": 3_159_048}),
+        # Vicuna-13B without its output layer, with one word more (PAD), and LoRA
+        ("S2", {"Whisper": 636_784_640, "BEATs": 90_311_792, "Q-Former": 26_779_392,
+                "LLM": 13_015_864_320 - 163_840_000 + 5_120 + 6_553_600, "head": 36_729_864}),
+    ],
+)  # fmt: skip
+def test_the_parts_of_real_size_are_the_published_ones(monkeypatch, voter, parameters) -> None:
+    monkeypatch.setattr(random_voters, "LAYER", random_voters.TINY)  # a quick copy to time
+    *found, total = parts(voter, 10.0, place("cpu", "bfloat16"), 1)
+    assert {part["part"]: part["parameters"] for part in found} == parameters
+    assert total["parameters"] == sum(parameters.values())
+    if voter == "S2":
+        llm = next(part for part in found if part["part"] == "LLM")
+        assert llm["memory_mb"] == pytest.approx(2e-6 * llm["parameters"], rel=0.01)
+        # twice the weights of the layers for each of 130 positions
+        assert llm["gflop"] == pytest.approx(2 * 12.69 * 130, rel=0.01)
+    assert all(part["estimate_s"] > 0 for part in found)
+
+
 def test_the_command_prints_tables_and_writes_json(tmp_path, capsys) -> None:
     path = tmp_path / "models.json"
     options = ["--voters", "T2", "--batches", "1,2", "--lengths", "1", "--repeats", "2"]
@@ -63,8 +87,7 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys) -> None:
         assert 0 < speed["p50_ms"] <= speed["p95_ms"]
         seconds = speed["p50_ms"] / 1000
         assert speed["segments_a_second"] == pytest.approx(speed["batch"] / seconds)
-    assert figures["mixed"][0]["padding"] == pytest.approx(1 - 1.25 / 2)
-    assert figures["mixed"][0]["padding_alone"] == 0
+    assert figures["mixed"][0]["padding"] == pytest.approx(1 - 5.6 / 9.7)
 
 
 def test_lines_need_nothing_but_the_models() -> None:
@@ -81,11 +104,6 @@ def test_lines_need_nothing_but_the_models() -> None:
     assert done.returncode == 0, done.stderr
     kinds = [next(iter(json.loads(line))) for line in done.stdout.splitlines()]
     assert kinds == ["speed", "mixed"]
-
-
-def test_padding_is_up_to_the_longest_or_to_the_window() -> None:
-    assert padding_share(RandomVoter("x", len, ()), [1.0, 3.0]) == pytest.approx(1 / 3)  # type: ignore[arg-type]
-    assert padding_share(RandomVoter("x", len, (), window_s=30), [6.0]) == pytest.approx(0.8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from abhinaya.models import hugging_face as pull
 from abhinaya.models.catalogue import CATALOGUE
 from abhinaya.models.checkpoint import read
 from abhinaya.models.cli import main
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.published.salmonn_voter import salmonn_13b
 from abhinaya.models.registry import MODELS, load
 from abhinaya.train.cli import WEIGHTS
@@ -90,6 +91,21 @@ def test_show_prints_the_card_of_what_can_be_loaded_and_check_counts_and_votes(
     assert vote.split()[1].rstrip(",") in LABELS
     assert " ms (first " in vote
     assert sum(float(line.split()[1]) for line in shares) == pytest.approx(1, abs=0.01)
+
+
+def test_attributes_are_shown_without_labels_and_beside_them(capsys, tmp_path) -> None:
+    for name, labels in (("alone", ()), ("both", LABELS)):
+        folder = save_wavlm(tmp_path / name, (*labels, *ATTRIBUTES))
+        option = ["--option", f"checkpoint={folder}"]
+        assert main(["show", "wavlm", *option]) == 0
+        out = capsys.readouterr().out
+        assert "rates arousal, valence, dominance\n" in out
+        assert ("\nlabels " in out) == bool(labels)
+        assert main(["check", "wavlm", *option]) == 0
+        _, answer, *shares = capsys.readouterr().out.splitlines()
+        said = r"votes \w+" if labels else "gives no label"
+        assert re.match(said + r", rates A \d\.\d V \d\.\d D \d\.\d, in ", answer)
+        assert len(shares) == len(labels)
 
 
 def test_check_asks_a_server(capsys) -> None:

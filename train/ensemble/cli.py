@@ -128,8 +128,9 @@ def _answers(
     clips = tuple(clip for clip in manifest.clips if clip.label)
     if not clips:
         raise DataError(f"{args.manifest}: no clip has a consensus among the eight labels")
-    columns = [(name, found_answers(name, of.ballots, clips)) for name, of in systems.items()]
-    cast = [{n: b for n, of in columns if (b := of[i]) and b.label} for i in range(len(clips))]
+    voted = {n: {c: b for c, b in of.ballots.items() if b.label} for n, of in systems.items()}
+    columns = [(name, found_answers(name, ballots, clips)) for name, ballots in voted.items()]
+    cast = [{n: b for n, of in columns if (b := of[i])} for i in range(len(clips))]
     truth = np.array([LABELS.index(clip.label or "") for clip in clips], np.int64)
     return Answers(tuple(cast), truth, tuple(clip.speaker for clip in clips), tuple(systems))
 

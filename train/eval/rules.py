@@ -43,7 +43,8 @@ def rule_of(args: argparse.Namespace, voters: Mapping[str, Predictions]) -> Rule
     rule = Rule(args.rule, args.tie_policy, tuple(args.priority.split(",")))
     if args.combiner is None:
         return rule
-    return with_combiner(rule, open_combiner(args.combiner, voters))
+    voting = {name: of for name, of in voters.items() if of.votes}
+    return with_combiner(rule, open_combiner(args.combiner, voting))
 
 
 def vote(voters: Mapping[str, Predictions], clips: Sequence[Clip], rule: Rule) -> dict[str, Answer]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from string import ascii_lowercase, digits
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from abhinaya.train.command import Say
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.texts import FINE, sentences, with_errors
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.metrics import Indices, fit_temperature, macro_f1
+from abhinaya.train.metrics import fit_temperature, macro_f1
 from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextPlan, common_words, text_batches
 from abhinaya.train.tiny.text_tower import (
@@ -87,9 +88,7 @@ def divided(data: Path) -> tuple[list[Clip], list[Clip]]:
     return [found[i] for i in order[tune:]], [found[i] for i in order[:tune]]
 
 
-def train_and_write(
-    data: Path, cache: Path, out: Path, recipe: TextRecipe, say: Say = print
-) -> Path:
+def train_and_write(data: Path, out: Path, recipe: TextRecipe, say: Say = print) -> Path:
     """Train a teacher on GoEmotions and EmoryNLP, then a small network on both; write the voter.
 
     Raises DataError: a corpus is missing; ModelError: the pre-trained encoder is missing, or is not
@@ -108,10 +107,14 @@ def train_and_write(
     torch.manual_seed(recipe.seed)
     batches = text_batches(fitting, TEXT_LABELS, recipe.plan, recipe.seed, pieces, taught)
     tower = small(fit(pupil.tower, partial(next, batches), _loss, recipe.schedule, say))
-    logits, truth = text_scores(Reader(tower, pieces), tuning, words)
+    clear = [clip for clip in tuning if len(clip.votes) == 1]
+    rng = np.random.default_rng(0)
+    texts = [with_errors(clip.transcript, 0.1, words, rng) for clip in clear]
+    logits: FloatArray = grouped(Reader(tower, pieces).logits(texts), GROUPS).numpy()
+    truth = np.array([TEXT_LABELS.index(str(clip.label)) for clip in clear], np.int64)
     f1 = macro_f1(truth, logits.argmax(axis=1), sorted(set(truth.tolist())))
     temperature = fit_temperature(logits, truth)
-    say(f"tuning sentences with word errors: macro-F1 {f1:.3f}; temperature {temperature:.2f}")
+    say(f"tuning sentences, 10 % word errors: macro-F1 {f1:.3f}; temperature {temperature:.2f}")
     bias = [recipe.neutral if label == "neutral" else 0.0 for label in TEXT_LABELS]
     settings = {"vocabulary": pieces.vocabulary, "temperature": temperature}
     metadata = {"version": VERSION, "labels": TEXT_LABELS, "settings": settings}
@@ -138,17 +141,15 @@ def smaller_reader(teacher: Reader, fitting: Sequence[Clip], recipe: TextRecipe)
         for piece in teacher.pieces.of_word(word):
             often[piece] += times
     known = teacher.pieces.vocabulary
-    always = [i for i, piece in enumerate(known) if piece in SPECIAL or _is_letter(piece)]
+    letters = {*ascii_lowercase, *digits}
+    always = [
+        i for i, p in enumerate(known) if p in SPECIAL or p.removeprefix(CONTINUES) in letters
+    ]
     others = [i for i, _ in often.most_common() if i not in set(always)]
     chosen = [*always, *others[: max(0, recipe.pieces - len(always))]]
     counts = torch.tensor([max(1, often[i]) for i in chosen])
     tower = smaller(teacher.tower, chosen, counts, recipe.rank, recipe.depth)
     return Reader(tower, WordPieces([known[i] for i in chosen]))
-
-
-def _is_letter(piece: str) -> bool:
-    letter = piece.removeprefix(CONTINUES)
-    return len(letter) == 1 and letter.isascii() and letter.isalnum()
 
 
 def _loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -157,15 +158,3 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     of_coarse = (coarse * grouped(logits, GROUPS).log_softmax(dim=1)).sum(dim=1)
     of_fine = (fine * logits.log_softmax(dim=1)).sum(dim=1)
     return -(of_coarse + of_fine).mean()
-
-
-def text_scores(
-    reader: Reader, clips: Sequence[Clip], words: Sequence[str]
-) -> tuple[FloatArray, Indices]:
-    """Return logits [N, C] and labels [N] of sentences with one label, with 10 % word errors."""
-    clear = [clip for clip in clips if len(clip.votes) == 1]
-    rng = np.random.default_rng(0)
-    texts = [with_errors(clip.transcript, 0.1, words, rng) for clip in clear]
-    logits: FloatArray = grouped(reader.logits(texts), GROUPS).numpy()
-    truth = np.array([TEXT_LABELS.index(str(clip.label)) for clip in clear], np.int64)
-    return logits, truth

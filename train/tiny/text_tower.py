@@ -25,7 +25,7 @@ from abhinaya.models.errors import KeysError
 from abhinaya.models.hugging_face import locate, translated
 from abhinaya.models.tiny.metadata import METADATA_KEY
 from abhinaya.models.tiny.text import NAME
-from abhinaya.models.tiny.tokens import PIECES_AT_MOST, WordPieces
+from abhinaya.models.tiny.tokens import PIECES_AT_MOST, SPECIAL, WordPieces
 
 AT_ONCE: Final = 128
 """Texts that are read together."""
@@ -78,24 +78,17 @@ def load_encoder(name: str, classes: int) -> Reader:
         model = AutoModel.from_pretrained(folder, attn_implementation="eager")
         known = AutoTokenizer.from_pretrained(folder).get_vocab()
     config: Any = model.config
-    if not isinstance(model, BertModel) or config.max_position_embeddings < PIECES_AT_MOST:
+    long, pieces = config.max_position_embeddings, sorted(known, key=known.__getitem__)
+    fits = long >= PIECES_AT_MOST and len(pieces) <= config.vocab_size
+    if not (isinstance(model, BertModel) and fits and set(SPECIAL) <= {*pieces}):
         raise KeysError(
             name,
-            f"it is a {type(model).__name__} for texts of {config.max_position_embeddings} pieces",
-            f"use a BertModel for at least {PIECES_AT_MOST}",
-        )
-    try:
-        pieces = WordPieces(sorted(known, key=known.__getitem__))
-    except ValueError as error:
-        raise KeysError(name, str(error), "use a BERT with WordPiece") from error
-    if len(known) > config.vocab_size:
-        raise KeysError(
-            name,
-            f"its tokenizer has {len(known)} pieces and its weights {config.vocab_size}",
-            "use a BERT with its own tokenizer",
+            f"it is a {type(model).__name__} for texts of {long} pieces, with {config.vocab_size} "
+            f"embeddings for the {len(pieces)} pieces of its tokenizer",
+            f"use a BERT with its own WordPiece, for texts of at least {PIECES_AT_MOST} pieces",
         )
     model.pooler = None
-    return Reader(TextTower(model, classes), pieces)
+    return Reader(TextTower(model, classes), WordPieces(pieces))
 
 
 @torch.no_grad()

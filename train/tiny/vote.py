@@ -18,6 +18,7 @@ import numpy as np
 from abhinaya.models import sums
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.labels import LABELS
+from abhinaya.models.registry import load
 from abhinaya.models.tiny import text
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, SpeechNetwork, word_features
 from abhinaya.models.tiny.text import TinyText
@@ -89,13 +90,8 @@ def fit_vote(data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Say = 
     fit = fit_ensemble(answers, "logistic", recipe.neutral, recipe.seed)
     least = least_confidence(fit.held_out, answers.truth, recipe.most_alarms)
     say(f"{len(cases)} cases; {dict(fit.plans)}; unknown below {least:.3f}")
-    versions = {
-        "S1": SpeechNetwork(SPEECH, None).metadata.version,
-        "T2": TinyText().card.version,
-        "ST1": SpeechNetwork(JOINT, None).metadata.version,
-    }
     speakers = {"speakers": sorted(set(map(str, items.speaker[items.corpus != READERS])))}
-    members = {name: Member(model, versions[name]) for name, model in NAMES.items()}
+    members = {n: Member(model, load(model).card.version) for n, model in NAMES.items()}
     plain = Combiner("logistic", members, made_by="abhinaya train tiny-vote", fitted_on=speakers)
     path = out / FILE
     write_combiner(path, fit.into(plain, least))

@@ -19,7 +19,7 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts"}
+ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts", "ogg"}
 """Formats without a declared duration; FFmpeg estimates it from size and bit rate."""
 PIPED: Final = {"wav", "w64", "au", "caf", "aiff"}
 """Formats that declare an impossible length if their writer could not seek."""
@@ -74,7 +74,7 @@ def declared_s(container: Any, track: Any, tag_s: float) -> tuple[float, bool]:
     own_s = float((track.duration or 0) * track.time_base)
     if tag_s:
         return own_s if abs(own_s - tag_s) < _PADDING_S else tag_s, True
-    if formats & ESTIMATED:
+    if formats & (ESTIMATED - {"ogg"}):  # of an ogg file that is not chained, the end is known
         return 0.0, True
     if track.duration is not None:
         rate = (track.codec_context.bit_rate or 0) / 8

@@ -24,7 +24,7 @@ from abhinaya.stream.sources.media.container import (
     reason_of,
 )
 from abhinaya.stream.sources.media.frames import to_float, weights
-from abhinaya.stream.sources.media.length import Contents, Ending, structure
+from abhinaya.stream.sources.media.length import Contents, Ending, Structure, structure
 from abhinaya.stream.sources.media.timeline import HOLE_S, LONGEST_HOLE_S, Timeline
 from abhinaya.stream.sources.media.tracks import Tracks
 
@@ -37,8 +37,6 @@ _FAILURES: Final = 100
 """Damaged places in a row after which reading ends."""
 _INTERLEAVED_S: Final = 5.0
 """How far apart in time the packets of two tracks may be that are beside each other."""
-_LOOK_FAR: Final = {"probesize": str(1 << 26), "analyzeduration": str(120_000_000)}
-"""FFmpeg options: how far it looks for tracks."""
 _LOOK_S: Final = 300.0
 """Length of the beginning in which a track must have sound, of a file with several tracks."""
 _LOOK_LIVE_S: Final = 5.0
@@ -367,14 +365,15 @@ class Decoder:
         rest = contents.size() - self._raw.known_bytes if contents and self._raw else 0
         if rest > 0 and self._raw and self._raw.bytes > self._raw.known_bytes:
             self._warn(f"{self._subject}: its last {rest} bytes are not audio")
-        declared_s, own = self._declared_s()
+        found = structure(contents.peek, contents.size()) if contents else Structure()
+        declared_s, own = self._declared_s(found.end)
         ending = Ending(
             given_s=self._given_s,
             declared_s=declared_s,
             own=own,
             others=len(self._container.streams) > 1,
             reached_s=self._reached_s(),
-            missing=structure(contents.peek, contents.size()).missing if contents else None,
+            missing=found.missing,
             cut=(self._last_is_cut or rest > 1 << 16) and not (self._raw and self._raw.is_whole),
             damaged=self._damaged > 0,
             lax=bool(self._formats & _LAX),
@@ -385,9 +384,12 @@ class Decoder:
         if reason:
             self._warn(f"{self._subject}: {reason}")
 
-    def _declared_s(self) -> tuple[float, bool]:
+    def _declared_s(self, end: int = 0) -> tuple[float, bool]:
         tag_s = self._raw.declared_s if self._raw is not None else 0.0
         seconds, own = declared_s(self._container, self._track, tag_s)
         if "ogg" in self._formats:  # it declares its end, and a recording may begin at any time
+            codec = self._track.codec_context
+            rate = 48_000 if codec.name == "opus" else codec.sample_rate
+            seconds = seconds or end / rate
             seconds = max(0.0, seconds - max(0.0, self.begin_s or 0.0))
         return seconds, own

@@ -95,6 +95,8 @@ class Structure:
     """Bytes of audio after the end that a WAV header declares."""
     lacks: str = ""
     """A part without which the file cannot be read."""
+    end: int = 0
+    """Number of the last sample by the last page of an ogg file; 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +275,10 @@ def _ogg(peek: Peek, size: int) -> Structure:
     if len(tail) < at + 27 or len(tail) < at + 27 + tail[at + 26]:
         return Structure(1)
     lacing = tail[at + 27 : at + 27 + tail[at + 26]]
-    return Structure(max(0, at + 27 + len(lacing) + sum(lacing) - len(tail)))
+    missing = max(0, at + 27 + len(lacing) + sum(lacing) - len(tail))
+    chained = tail[at + 14 : at + 18] != peek(14, 4)
+    end = 0 if chained else int.from_bytes(tail[at + 6 : at + 14], "little", signed=True)
+    return Structure(missing, end=max(0, end))
 
 
 def _flv(peek: Peek, size: int) -> Structure:

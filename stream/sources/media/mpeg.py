@@ -100,12 +100,20 @@ def find_frames_in(peek: Callable[[int, int], bytes], begin: int) -> int | None:
 def tag_bytes(data: bytes) -> int:
     """Return the length of the tag that `data` begins with; 0 if it declares none."""
     if data[:3] == b"ID3" and len(data) >= 10 and max(data[6:10]) < 0x80:
-        return 10 + sum(
+        ends = 20 if data[5] & 0x10 else 10  # a footer
+        return ends + sum(
             byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)
         )
     if data[:8] == b"APETAGEX" and data[23:24] >= b"\xa0":  # a header, before the items
         return 32 + int.from_bytes(data[12:16], "little")
     return 0
+
+
+def without_tags(data: bytes) -> bytes:
+    """Return audio without the tags at its beginning."""
+    while length := tag_bytes(data):
+        data = data[length:]
+    return data
 
 
 def is_known(data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,7 @@ from abhinaya.models.base import Abstention, Ballot, Utterance
 from abhinaya.models.errors import KeysError
 from abhinaya.models.inference import place
 from abhinaya.models.published.heads import LanguageHead
-from abhinaya.models.published.llama import LlamaVoter, load_llm
+from abhinaya.models.published.llama import LlamaVoter, check_tokenizer, load_llm
 from abhinaya.models.registry import load
 
 CPU = {"device": "cpu", "dtype": "float32"}
@@ -137,3 +138,21 @@ def test_another_language_model_or_one_with_weights_missing(files, tiny_llm) -> 
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(KeysError, match=r"would be random: .*up_proj"):
         load_llm(str(folder), place("cpu", "float32"))
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "ids", "message"),
+    [
+        (32_000, {"<unk>": 0, "<s>": 1, "</s>": 2}, ""),
+        (32_000, {"<unk>": 0, "<s>": 2, "</s>": 1}, "has <s> as 2; the model was trained with 1"),
+        (128_256, {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001}, ""),
+        (128_256, {"<unk>": 0, "<s>": 1, "</s>": 2}, "has <|begin_of_text|> as None; the"),
+        (32_064, {"<s>": 7}, ""),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_of_another_model_is_refused(vocabulary, ids, message) -> None:
+    """The ids of Llama 2, which Vicuna has, and of Llama 3 are known; of others nothing is said."""
+    tokenizer = SimpleNamespace(get_vocab=lambda: ids)
+    with pytest.raises(KeysError) if message else nullcontext() as caught:
+        check_tokenizer(tokenizer, ("llama", vocabulary), "x")
+    assert message in str(caught and caught.value)

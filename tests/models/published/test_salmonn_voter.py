@@ -106,7 +106,7 @@ def test_all_layouts_give_the_same(kind, files, s2, heard, tmp_path) -> None:
 
 def test_options(files, s2, heard) -> None:
     plain = table(s2.vote(heard))
-    for more in ({"prompt": 1}, {"trim_speech_tokens": True}, {"pool_scope": "speech"}):
+    for more in ({"prompt": 1}, {"pool_scope": "speech"}):
         other = table(load("salmonn-13b", files.options("13b", **more)).vote(heard))
         assert np.abs(other - plain).max() > 1e-4, more
     merged = load("salmonn-13b", files.options("13b", merge=True))

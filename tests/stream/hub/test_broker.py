@@ -12,7 +12,8 @@ from desk import FRONT, SERVICES, Desk, desk
 from msgspec.structs import replace
 
 from abhinaya.models.labels import LABELS, Attributes
-from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Regression
+from abhinaya.models.vote.combiner import Combiner, Member
+from abhinaya.models.vote.fitted import Fitted, Layers
 from abhinaya.stream.settings.config import DeadlineConfig, FlowConfig, WorkerConfig
 from abhinaya.stream.settings.vote import VoteConfig
 from abhinaya.stream.wire.codec import Decoder, Encoder
@@ -258,9 +259,8 @@ def test_a_fitted_combiner_decides() -> None:
     """One regression that listens to T2 alone, against a majority of two."""
     voters = ("S1", "ST1", "T2")
     weights = np.hstack([np.zeros((8, 16)), np.eye(8)])
-    regression = Regression(voters, weights, np.zeros(8))
-    logistic = Logistic(LABELS, {frozenset(voters): regression})
-    fitted = Combiner("logistic", dict.fromkeys(voters, Member()), logistic=logistic)
+    models = Fitted(LABELS, {voters: Layers((weights,), (np.zeros(8),))})
+    fitted = Combiner("logistic", dict.fromkeys(voters, Member()), fitted=models)
     vote = VoteConfig(method="logistic")
     hub = Desk(combiner=fitted, vote=vote).up(*SERVICES).front()
     hub.say(FRONT, fakes.segment(0))
@@ -642,6 +642,18 @@ def test_a_node_that_hangs_or_is_silent_is_told_and_must_introduce_itself_again(
     assert hub.to(b"S1-0", Introduce)
     hub.tick(3.5)
     assert {d.node for d in hub.events(NodeDown)} == {"S1-0", "T2-0", "asr-0", "ST1-0"}
+
+
+def test_a_file_hears_that_it_need_not_wait_also_if_a_new_front_brings_it_to_light() -> None:
+    hub = Desk(flow=FlowConfig(file_window=4, files_window=4)).up(*SERVICES)
+    for number in range(3):
+        name = f"front-{number}"
+        if number == 2:
+            hub.now += 2.5  # the first file is idle, which no review has seen
+        hub.say(name.encode(), fakes.hello(fakes.info(f"s{number}", front=name), front=name))
+        hub.tick(0.1)
+    assert [w.streams[0].window for w in hub.to(b"front-1", Welcome)] == [0]
+    assert [credit.window for credit in hub.to(b"front-1", Credit)] == [4]
 
 
 def test_a_node_that_cannot_be_reached_is_lost() -> None:

@@ -131,25 +131,7 @@ def test_all_five_voters_vote_through_the_real_processes(tmp_path) -> None:
 def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_go_on(
     tmp_path,
 ) -> None:
-    write_turn(tmp_path / "turn.wav")
-    no = tmp_path / "no.pth"
-    no.write_text("no weights")
-    options = f'options = {{ whisper = "{no}", beats = "{no}", llm = "{no}", checkpoint = "{no}" }}'
-    (tmp_path / "p.toml").write_text(
-        '[asr]\nmodel = "faster-whisper"\n'
-        '[voters.S1]\nmodel = "tiny-speech"\n'
-        f'[voters.S2]\nmodel = "salmonn-13b"\n{options}\n'
-        f'[voters.ST1]\nmodel = "salmonn-7b"\nhost = "S2"\n{options}\n'
-    )
-    command = [sys.executable, "-m", "abhinaya.stream", str(tmp_path / "turn.wav")]
-    command += ["--profile", str(tmp_path / "p.toml"), "--format", "jsonl"]
-    done = subprocess.run(
-        [*command, "--accept-noncommercial"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_with_a_damaged_s2(tmp_path)
     assert done.returncode == 6, done.stderr
     assert "no.pth" in done.stderr
     verdicts = [e for e in map(json.loads, done.stdout.splitlines()) if e["type"] == "verdict"]
@@ -159,6 +141,40 @@ def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_g
         missing = {absent["voter"]: absent["reason"] for absent in verdict["missing"]}
         assert sorted(missing) == ["S2", "ST1"]
         assert all("cannot be loaded" in reason for reason in missing.values())
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_without_a_voter_that_is_needed_no_input_is_opened(tmp_path) -> None:
+    done = run_with_a_damaged_s2(tmp_path, "--set", "voters.ST1.needed=true")
+    assert done.returncode == 6
+    kinds = {json.loads(line)["type"] for line in done.stdout.splitlines()}
+    assert kinds <= {"node_up", "summary"}
+    last = done.stderr.splitlines()[-1]
+    assert " needs ST1: S2 (salmonn-13b): cannot be loaded: " in last
+    assert last.endswith("download it again")
+
+
+def run_with_a_damaged_s2(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    write_turn(folder / "turn.wav")
+    no = folder / "no.pth"
+    no.write_text("no weights")
+    options = f'options = {{ whisper = "{no}", beats = "{no}", llm = "{no}", checkpoint = "{no}" }}'
+    (folder / "p.toml").write_text(
+        '[asr]\nmodel = "faster-whisper"\n'
+        '[voters.S1]\nmodel = "tiny-speech"\n'
+        f'[voters.S2]\nmodel = "salmonn-13b"\n{options}\n'
+        f'[voters.ST1]\nmodel = "salmonn-7b"\nhost = "S2"\n{options}\n'
+    )
+    command = [sys.executable, "-m", "abhinaya.stream", str(folder / "turn.wav")]
+    command += ["--profile", str(folder / "p.toml"), "--format", "jsonl", *more]
+    return subprocess.run(
+        [*command, "--accept-noncommercial"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def majority(votes: dict[str, str]) -> str:

@@ -104,6 +104,16 @@ def open_pipe(data: bytes) -> Any:
         return None
 
 
+def fault_of_pipe(data: bytes) -> str:
+    """Return what broke off bytes that come through a pipe."""
+    try:
+        for _ in open_pipe(data):
+            pass
+    except SourceError as error:
+        return error.reason
+    return ""
+
+
 @pytest.mark.parametrize("name", FILM)
 def test_a_picture_that_outlasts_its_sound_is_no_damage(tmp_path: Path, name: str) -> None:
     rate = 44_100 if name == "f.flv" else 48_000
@@ -253,8 +263,10 @@ def test_an_ogg_file_with_a_hole_before_its_last_page_breaks_off_there(tmp_path:
     pages = [match.start() for match in re.finditer(b"OggS", data)]
     path.write_bytes(data[: pages[-2]] + bytes(pages[-1] - pages[-2]) + data[pages[-1] :])
     assert "breaks off at" in hear(path)[1]
+    assert "breaks off at" in fault_of_pipe(path.read_bytes())
     path.write_bytes(data[: pages[2]] + data[pages[4] :])  # recorded from the middle on
     assert whole(path, 4.0) == []
+    assert fault_of_pipe(path.read_bytes()) == ""
 
 
 def test_a_tag_behind_an_mp4_is_no_box_that_is_cut(tmp_path: Path) -> None:

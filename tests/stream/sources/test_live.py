@@ -366,10 +366,13 @@ def test_a_broadcast_whose_first_and_last_parts_are_missing_keeps_its_clock(
         web.routes[f"/p{number}.ts"] = say(b"<html>gone</html>" if number % 2 else b"")
     assert [loss[:2] for loss in play(url)[1]] == [loss[:2] for loss in losses]
     url, noise = serve(web, climb), np.random.default_rng(1).bytes(20_000)
-    for number in range(7, len(climb)):
+    for number in (0, 1, *range(7, len(climb))):
         web.routes[f"/p{number}.ts"] = say(noise)
-    ((at, _, why),) = play(url)[1]
-    assert (round(at), why) == (7, "a part of the broadcast is damaged")
+    samples, losses = play(url)
+    assert [(round(at), why) for at, _, why in losses] == [
+        (at, "a part of the broadcast is damaged") for at in (0, 7)
+    ]
+    assert pitch_at(samples, 2.25) == pytest.approx(500, abs=8)
     for number in range(len(climb)):
         web.routes.pop(f"/p{number}.ts", None)
     with pytest.raises(SourceError, match=r"does not exist \(HTTP 404\)"):

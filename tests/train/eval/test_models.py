@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scripted_server import Say, completion, scripted
 from tiny_checkpoints import save_wavlm
 from trainer_fakes import shrunk, write_wav
 
@@ -83,6 +84,23 @@ def test_models_by_name_and_by_profile(
     ]
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "S1.csv").read_bytes()
     assert "Table 4. Combinations" in said.out
+
+
+def test_several_served_models_with_one_prompt(manifest: Path, tmp_path: Path) -> None:
+    """Fig. 2 of the paper: each is a model of its own, and its name may hold dots."""
+    words = {"meta/Llama-3.3": "sad", "gpt-4.1": "Happy."}
+    with scripted(lambda _, request: Say(completion(words[request["model"]]))) as server:
+        flags = ["--split", "dev", "--write", str(tmp_path)]
+        for name in words:
+            options = {"base_url": server.url, "model": name, "prompt": "published"}
+            flags += ["--model", f"{name}=zero-shot"]
+            flags += [w for k, v in options.items() for w in ("--option", f"{name}.{k}={v}")]
+        assert main([str(manifest), *flags]) == 0
+    said = {
+        name: read_predictions(tmp_path / f"{name.replace('/', '-')}.csv", name) for name in words
+    }
+    labels = {name: {b.label for b in said[name][name].ballots.values()} for name in words}
+    assert labels == {"meta/Llama-3.3": {"sad"}, "gpt-4.1": {"happy"}}
 
 
 def test_the_beginning_of_a_long_clip_is_judged(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from abhinaya.train.tiny.crossval import figure, left_out
 from abhinaya.train.tiny.sessions import Plan, Sessions, sessions, spoken
 from abhinaya.train.tiny.speech import SPEECH_LABELS
 
-FEW = ["--set", "renderings=0", "--steps", "2"]
+FEW = ["--set", "schedule.steps=2", "--set", "plain.steps=2", "--set", "renderings=0"]
 
 
 def planted() -> Sessions:

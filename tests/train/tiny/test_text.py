@@ -126,8 +126,8 @@ SMALL = {
     ("kind", "changes", "message"),
     [
         (RobertaModel, {}, "it is a RobertaModel"),
-        (BertModel, {"max_position_embeddings": 32}, "for texts of 32 pieces; .* at least 96"),
-        (BertModel, {"vocab_size": 9}, "weights 9"),
+        (BertModel, {"max_position_embeddings": 32}, "for texts of 32 pieces, .* at least 96"),
+        (BertModel, {"vocab_size": 9}, "with 9 embeddings for the"),
     ],
 )
 def test_an_encoder_that_cannot_be_read_is_refused(
@@ -222,7 +222,8 @@ def test_two_steps_from_the_command_make_a_text_voter(
 ) -> None:
     folders = ["--data", str(tiny), "--out", str(tmp_path)]
     smaller = ["--set", f"teacher.encoder={json.dumps(str(encoder))}", "--set", "rank=8"]
-    assert main(["tiny-text", *folders, "--steps", "2", *smaller]) == 0
+    steps = ["--set", "schedule.steps=2", "--set", "teacher.schedule.steps=2"]
+    assert main(["tiny-text", *folders, *steps, *smaller]) == 0
     path = tmp_path / "tiny-text.onnx"
     assert f"abhinaya train evaluate tiny-text --weights {path}" in capsys.readouterr().out
     (answer,) = load("tiny-text", {"weights": str(path)}).vote(
