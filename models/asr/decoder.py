@@ -72,7 +72,7 @@ class Decoder:
         found = self._generate(group, languages, encoded, TRANSCRIBE)
         for segment, hypothesis in zip(group, found, strict=True):
             evidence = Evidence.of(hypothesis, segment.samples, whole)
-            reason = rejection(evidence, self.guards)
+            reason = rejection(evidence, self.guards) if self.guards.reject else ""
             passes.append(Pass(hypothesis, reason, needs_retry(evidence, self.guards)))
         if self.word_times:
             self._add_times(group, languages, encoded, passes)

@@ -84,6 +84,10 @@ class Guards:
         2.0, doc="tokens a second of speech below which a segment is decoded again in 30 s", least=0
     )
 
+    reject: bool = setting(
+        True, doc="drop doubtful texts; false: keep all, and decode only loops again in 30 s"
+    )
+
     def lenient(self, by: float) -> Guards:
         """Return guards that accept texts with this much less evidence."""
         names = "least_evidence", "least_evidence_30s", "least_cry_evidence", "least_logprob"
@@ -159,6 +163,8 @@ def rejection(evidence: Evidence, guards: Guards) -> str:
 
 def needs_retry(evidence: Evidence, guards: Guards) -> bool:
     """Return whether a segment decoded in a cut window is decoded again in the window of 30 s."""
+    if not guards.reject:
+        return bool(impossible(evidence, guards))
     return (
         bool(rejection(evidence, guards))
         or evidence.logprob < SUSPICIOUS_LOGPROB

@@ -199,7 +199,7 @@ class Whisper:
 
     def _result(self, one: Pass, language: str, known: Voice, segment: Segment) -> Transcription:
         before = known
-        if self._english_only:
+        if self._english_only and self._guards.reject:
             seconds, least = speech_seconds(segment.samples), self._guards.least_stream_logprob
             known = known.after_text(seconds, one.hypothesis.logprob, least)
         if known.foreign:

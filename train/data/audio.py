@@ -48,10 +48,7 @@ def read_clip(root: Path, clip: Clip) -> FloatArray:
 
 
 def judged_part(samples: FloatArray, max_s: float = LONGEST_S) -> FloatArray:
-    """Return what is judged of a clip: its beginning, at most `max_s` seconds of samples [n].
-
-    Validation, evaluation and predictions share this rule, so a checkpoint has one figure.
-    """
+    """Return what validation, evaluation and predictions judge of a clip [n]: its beginning."""
     return samples[: round(max_s * SAMPLE_RATE)]
 
 

@@ -14,11 +14,11 @@ import av
 
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_audio
-from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.clips import NO_AGREEMENT, Clip
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import DataError
 
-Kind = Literal["missing", "corrupt", "rate", "duplicate", "speaker", "label"]
+Kind = Literal["missing", "corrupt", "rate", "duplicate", "speaker", "label", "consensus"]
 
 ABOUT: Final[dict[Kind, str]] = {
     "missing": "audio file is missing",
@@ -26,9 +26,10 @@ ABOUT: Final[dict[Kind, str]] = {
     "rate": "audio at another rate than --rate",
     "duplicate": "the same content under several names",
     "speaker": "speakers in more than one split: every figure measured across them is worthless",
+    "consensus": "the published label is not that of the votes; it counts",
     "label": "labels of training that the other splits lack, or that have no training clip",
 }
-WARNINGS: Final[frozenset[Kind]] = frozenset({"label"})
+WARNINGS: Final[frozenset[Kind]] = frozenset({"label", "consensus"})
 """Findings that may be intended; all others make `check` fail."""
 
 
@@ -48,7 +49,7 @@ def check(manifest: Manifest, rate: int | None = None, workers: int = 2) -> list
     `rate` is the required sample rate in Hz; None accepts any. `workers` threads read files.
     """
     found = list(torn_speakers((clip.split, clip) for clip in manifest.clips))
-    found += _labels(manifest.clips)
+    found += [*_labels(manifest.clips), *disagreements(manifest.clips)]
     spoken = [clip for clip in manifest.clips if clip.path]
     paths = sorted({clip.path for clip in spoken})
     with ThreadPoolExecutor(workers) as pool:
@@ -96,11 +97,9 @@ def require(manifest: Manifest, findings: Sequence[Finding], share: float) -> No
 def require_most(root: Path, lost: Sequence[str], of: int, share: float, option: str) -> None:
     """Raise DataError if more than `share` of `of` files are lost; `lost` has their faults."""
     if of and len(lost) / of > share:
-        raise DataError(
-            f"{root}: {len(lost)} of {of} audio files are missing or corrupt, more than the "
-            f"{share:.1%} allowed: {', '.join(lost[:3])}; fetch them, give the right folder with "
-            f"--root, or allow more with {option}"
-        )
+        many = f"{len(lost)} of {of} audio files are missing or corrupt, more than the {share:.1%}"
+        hint = f"fetch them, give the right folder with --root, or allow more with {option}"
+        raise DataError(f"{root}: {many} allowed: {', '.join(lost[:3])}; {hint}")
 
 
 def torn_speakers(parts: Iterable[tuple[str, Clip]]) -> Iterator[Finding]:
@@ -113,6 +112,13 @@ def torn_speakers(parts: Iterable[tuple[str, Clip]]) -> Iterator[Finding]:
         if len(of) > 1:
             counts = ", ".join(f"{split} ({count})" for split, count in sorted(of.items()))
             yield Finding("speaker", speaker, counts)
+
+
+def disagreements(clips: Iterable[Clip]) -> Iterator[Finding]:
+    """Yield the clips whose published label is not that of the votes."""
+    for clip in (c for c in clips if c.published):
+        detail = f"published {clip.published}, votes {clip.voted or NO_AGREEMENT}"
+        yield Finding("consensus", clip.id, detail)
 
 
 def _labels(clips: Sequence[Clip]) -> Iterator[Finding]:

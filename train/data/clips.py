@@ -21,6 +21,7 @@ from abhinaya.train.errors import DataError
 OTHER: Final = "other"
 """Vote for an emotion outside the eight labels."""
 VOTABLE: Final = (*LABELS, OTHER)
+NO_AGREEMENT: Final = "no agreement"
 LONGEST_S: Final = 10.0
 """Seconds of the monitor's longest segment, and of the paper's crops."""
 
@@ -60,12 +61,15 @@ class Clip:
     start_s: float | None = None
     """Start of the clip in its file, in seconds; None for the whole file."""
     end_s: float | None = None
+    published: str = ""
+    """The corpus's own consensus, or NO_AGREEMENT, where it differs from that of the votes."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.votes) - set(VOTABLE):
-            raise DataError(
-                f"clip {self.id}: unknown labels {sorted(unknown)}; known: {', '.join(VOTABLE)}"
-            )
+            known = ", ".join(VOTABLE)
+            raise DataError(f"clip {self.id}: unknown labels {sorted(unknown)}; known: {known}")
+        if self.published not in ("", NO_AGREEMENT, *VOTABLE):
+            raise DataError(f"clip {self.id}: published: {self.published!r} is not a known label")
         if any(not (math.isfinite(n) and n >= 0) for n in self.votes.values()):
             raise DataError(f"clip {self.id}: votes {dict(self.votes)}: counts must be 0 or more")
         for name, value in self.attributes.items():
@@ -77,7 +81,14 @@ class Clip:
 
     @property
     def consensus(self) -> str | None:
-        """Return the label with the most votes; None on a tie or without votes (no agreement)."""
+        """Return the published label, else that of the votes; None: no agreement."""
+        if self.published:
+            return None if self.published == NO_AGREEMENT else self.published
+        return self.voted
+
+    @property
+    def voted(self) -> str | None:
+        """Return the label with the most votes; None on a tie or without votes."""
         most = max(self.votes.values(), default=0.0)
         best = [label for label, count in self.votes.items() if count == most]
         return best[0] if len(best) == 1 and most > 0 else None
@@ -91,9 +102,9 @@ class Clip:
 def labels_of(clips: Sequence[Clip]) -> list[str]:
     """Return the label of each clip. Raises DataError: a clip has none of the eight."""
     if nameless := [clip.id for clip in clips if clip.label is None]:
+        of = f"({len(nameless)} clips of {len(clips)})"
         raise DataError(
-            f"clip {nameless[0]}: no consensus among the eight labels ({len(nameless)} clips of "
-            f"{len(clips)}); leave such clips out"
+            f"clip {nameless[0]}: no consensus among the eight labels {of}; leave it out"
         )
     return [clip.label for clip in clips if clip.label is not None]
 
@@ -107,8 +118,6 @@ def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
     index = data / "speech.csv"
     rows = rows_of(index, "give the folder of the index of clips with --data")
     rows = [row for row in rows if row["corpus"] in corpora]
-    if unknown := {row["label8"] for row in rows} - set(LABELS):
-        raise DataError(f"{index}: unknown labels {sorted(unknown)}; known: {', '.join(LABELS)}")
     if missing := set(corpora) - {row["corpus"] for row in rows}:
         raise DataError(f"{index}: has no clips of {', '.join(sorted(missing))}")
     pairs = {(row["speaker"], row["suggested_split"]) for row in rows}

@@ -56,10 +56,8 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
     lines = lines_of(text_of(path, "make a manifest with: abhinaya data prepare"))
     header = _parsed(f"{path}:1", lines[0] if lines else "")
     if header.get("schema") != SCHEMA:
-        raise DataError(
-            f"{path}: its first line does not say {SCHEMA!r}; make it again with: "
-            "abhinaya data prepare"
-        )
+        what = f"its first line does not say {SCHEMA!r}"
+        raise DataError(f"{path}: {what}; make it again with: abhinaya data prepare")
     clips: dict[str, Clip] = {}
     for number, line in enumerate(lines[1:], 2):
         here = f"{path}:{number}"
@@ -116,9 +114,9 @@ def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list
             by_label.setdefault(clip.label, []).append(i)
     if short := {label: len(of) for label, of in by_label.items() if len(of) < per_class}:
         few = ", ".join(f"{label} ({count})" for label, count in sorted(short.items()))
+        most = min(short.values())
         raise DataError(
-            f"balanced set: fewer than {per_class} clips of {few}; ask for "
-            f"{min(short.values())} a class"
+            f"balanced set: fewer than {per_class} clips of {few}; ask for {most} a class"
         )
     rng = np.random.default_rng(seed)
     drawn = [rng.choice(by_label[label], per_class, replace=False) for label in sorted(by_label)]
@@ -144,10 +142,8 @@ def read_names(path: Path) -> list[str]:
     if not names:
         raise DataError(f"{path}: names no clip; give one a line")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(
-            f"{path}: names {len(twice)} clips more than once, the first {twice[0]!r}; remove all "
-            "but one of each"
-        )
+        few = f"names {len(twice)} clips more than once, the first {twice[0]!r}"
+        raise DataError(f"{path}: {few}; remove all but one of each")
     return names
 
 

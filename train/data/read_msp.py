@@ -16,17 +16,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.labels import HIGH, LABELS, LOW
-from abhinaya.train.data.clips import OTHER, Clip
+from abhinaya.train.data.clips import NO_AGREEMENT, OTHER, Clip
 from abhinaya.train.data.read_plain import LETTERS
 from abhinaya.train.data.tables import Row, rows_of, text_of
 from abhinaya.train.errors import DataError
 
 CONSENSUS: Final = {**LETTERS, "O": OTHER}
-NO_AGREEMENT: Final = "X"
 PARTITIONS: Final = {
     "train": "train", "development": "dev", "validation": "dev", "test": "test", "test1": "test1",
     "test2": "test2", "test3": "test3",
@@ -83,10 +83,10 @@ def _clip(
 ) -> Clip:
     name = row["FileName"]
     code = row.get("EmoClass", "")
-    if code not in CONSENSUS and code not in (NO_AGREEMENT, ""):
+    if code not in CONSENSUS and code not in ("X", ""):
         raise DataError(
             f"{source}: {name} has the unknown label {code!r}; known: "
-            f"{', '.join(CONSENSUS)} and {NO_AGREEMENT} (no agreement)"
+            f"{', '.join(CONSENSUS)} and X (no agreement)"
         )
     votes: Mapping[str, float] = dict(primary or {})
     if primary is None and code in CONSENSUS:
@@ -94,7 +94,7 @@ def _clip(
     words = folder / "Transcripts" / f"{Path(name).stem}.txt"
     text = words.read_text(encoding="utf-8").strip() if words.is_file() else ""
     speaker = row.get("SpkrID", "")
-    return Clip(
+    clip = Clip(
         id=Path(name).stem,
         corpus="msp-podcast",
         speaker="" if speaker.lower() in ("", "unknown") else f"msp-podcast_{speaker}",
@@ -108,6 +108,9 @@ def _clip(
         gender={"male": "m", "female": "f"}.get(row.get("Gender", "").lower(), ""),
         language="en",
     )
+    published = CONSENSUS.get(code, NO_AGREEMENT if code else "")
+    differs = published not in ("", clip.voted or NO_AGREEMENT)
+    return replace(clip, published=published) if differs else clip
 
 
 def _attributes(row: Row) -> dict[str, float]:

@@ -25,6 +25,7 @@ from abhinaya.train.data.manifest import Manifest, balanced, named
 from abhinaya.train.errors import DataError
 from abhinaya.train.recipes.recipe import Recipe
 
+WRONG: Final = "of the validation list: counts as wrong"
 WORKERS: Final = 8
 """Threads that open files; they mostly wait for the disk."""
 
@@ -40,6 +41,8 @@ class Corpus:
     """Clip id -> seconds, or words for a text model; batches are sorted by it."""
     left_out: Mapping[str, int]
     """Reason -> number of clips."""
+    missed: tuple[str, ...] | None = None
+    """Labels of clips of the list or draw for validation that cannot be used: they are wrong."""
 
     @property
     def digest(self) -> str:
@@ -62,11 +65,15 @@ def choose(
     splits, or a balanced set cannot be drawn.
     """
     data, left_out = recipe.data, Counter[str]()
-    judged = manifest.clips if listed else manifest.only(data.validation_split).clips
-    parts = [manifest.only(data.train_split).clips, named(judged, listed) if listed else judged]
+    fixed = bool(listed or (data.balanced and recipe.gives_labels))
+    judged = named(manifest.clips, listed) if listed else manifest.only(data.validation_split).clips
+    if fixed and not listed:  # before any filter, so that all models are validated on these clips
+        classed = [clip for clip in judged if clip.label in data.classes]
+        judged = balanced(classed, data.balanced, recipe.seed)
+    parts = [manifest.only(data.train_split).clips, judged]
     kept = []
     for part, learnt in zip(parts, (True, False), strict=True):
-        reasons = [_unfit(clip, recipe, needs, learnt) for clip in part]
+        reasons = [_unfit(clip, recipe, needs, learnt, fixed and not learnt) for clip in part]
         left_out.update(reason for reason in reasons if reason)
         kept.append([c for c, reason in zip(part, reasons, strict=True) if not reason])
     if "audio" in needs:
@@ -79,34 +86,42 @@ def choose(
         lengths = {i: min(s, data.max_s) or data.max_s for i, s in seconds.items()}
     else:
         lengths = {c.id: float(len(c.transcript.split())) for part in kept for c in part}
-    if data.balanced and recipe.gives_labels and not listed:
-        kept[1] = balanced(kept[1], data.balanced, recipe.seed)
     for name, clips in zip((data.train_split, data.validation_split), kept, strict=True):
         if not clips:
             why = ", ".join(f"{reason} ({n})" for reason, n in left_out.items()) or "it is empty"
             raise DataError(f"split {name!r}: no clip can be used: {why}; see abhinaya data stats")
     if not data.shared_speakers:
         _require_divided(kept[0], kept[1])
-    return Corpus(manifest.root, tuple(kept[0]), tuple(kept[1]), lengths, dict(left_out))
+    none = () if fixed else None
+    corpus = Corpus(manifest.root, tuple(kept[0]), tuple(judged), lengths, dict(left_out), none)
+    return _judged(corpus, kept[1])
+
+
+def _judged(corpus: Corpus, kept: Sequence[Clip]) -> Corpus:
+    """Return the corpus with only the validation clips `kept`."""
+    ids = {clip.id for clip in kept}
+    lost = [clip.label for clip in corpus.validation if clip.label and clip.id not in ids]
+    missed = None if corpus.missed is None else (*corpus.missed, *lost)
+    left_out = {**corpus.left_out, **({WRONG: len(missed)} if missed else {})}
+    return dataclasses.replace(corpus, validation=tuple(kept), missed=missed, left_out=left_out)
 
 
 def without_short(corpus: Corpus, samples: int) -> Corpus:
     """Leave out clips with fewer samples than `samples`. Raises DataError if a split is empty."""
-    parts = [
-        tuple(c for c in part if corpus.lengths[c.id] * SAMPLE_RATE >= samples)
-        for part in (corpus.train, corpus.validation)
-    ]
-    short = len(corpus.train) + len(corpus.validation) - len(parts[0]) - len(parts[1])
+    both = corpus.train, corpus.validation
+    least_s = samples / SAMPLE_RATE
+    parts = [tuple(c for c in part if corpus.lengths[c.id] >= least_s) for part in both]
+    short = len(both[0]) + len(both[1]) - len(parts[0]) - len(parts[1])
     if not all(parts):
-        raise DataError(
-            f"{corpus.root}: all clips of a split are shorter than {samples / SAMPLE_RATE:.2f} s"
-        )
+        raise DataError(f"{corpus.root}: all clips of a split are shorter than {least_s:.2f} s")
     left_out = {**corpus.left_out, **({"too short": short} if short else {})}
-    return dataclasses.replace(corpus, train=parts[0], validation=parts[1], left_out=left_out)
+    return _judged(dataclasses.replace(corpus, train=parts[0], left_out=left_out), parts[1])
 
 
-def _unfit(clip: Clip, recipe: Recipe, needs: frozenset[Need], learnt: bool) -> str:
-    """Return why a clip cannot be used for training (`learnt`) or validation; empty if it can."""
+def _unfit(
+    clip: Clip, recipe: Recipe, needs: frozenset[Need], learnt: bool, fixed: bool = False
+) -> str:
+    """Return why a clip cannot be used to learn or validate; of a `fixed` list, if it may be."""
     data, words = recipe.data, len(clip.transcript.split())
     soft = learnt and any(s.target.kind == "distribution" for s in recipe.all_stages)
     if not recipe.gives_labels:
@@ -118,16 +133,14 @@ def _unfit(clip: Clip, recipe: Recipe, needs: frozenset[Need], learnt: bool) -> 
         known = clip.consensus if learnt else clip.label  # validation is on the eight labels
         no_target = "" if known in data.classes else "no consensus on a class"
     text, audio = "transcript" in needs, "audio" in needs
-    for reason, wrong in (
-        ("no transcript", text and not words),
+    unusable = ("no transcript", text and not words), ("no audio", audio and not clip.path)
+    unwanted = (
         ("scripted words, the same for every emotion", text and clip.scripted),
         ("transcript too long", text and 0 < data.max_words < words),
-        ("no audio", audio and not clip.path),
         (f"kind {clip.kind}", clip.kind not in data.kinds),
-    ):
-        if wrong:
-            return reason
-    return no_target
+    )
+    faults = [reason for reason, wrong in (*unusable, *(() if fixed else unwanted)) if wrong]
+    return faults[0] if faults else no_target
 
 
 def _survey(root: Path, clips: Sequence[Clip]) -> tuple[dict[str, float], dict[str, str]]:
@@ -159,7 +172,6 @@ def _require_divided(train: Sequence[Clip], validation: Sequence[Clip]) -> None:
     if torn := list(torn_speakers(parts)):
         some = "; ".join(f"{f.subject}: {f.detail}" for f in torn[:3])
         raise DataError(
-            f"{len(torn)} speakers are in both splits, so figures would be worthless: {some}. "
-            "Divide by speaker (abhinaya data prepare --dev-speakers), or, if the corpus has no "
-            "other split, --set data.shared_speakers=true"
+            f"{len(torn)} speakers are in both splits, so figures are worthless: {some}. Divide by "
+            "speaker (abhinaya data prepare --dev-speakers), or --set data.shared_speakers=true"
         )

@@ -51,8 +51,8 @@ def accelerator_for(recipe: Recipe) -> Accelerator:
     if is_sharded(accelerator):
         _require_shardable(recipe, accelerator.state.fsdp_plugin)
         accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
-    if accelerator.device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    if accelerator.device.type == "cuda" or recipe.run.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=not recipe.run.deterministic)
         torch.backends.cudnn.benchmark = False
     return accelerator
 

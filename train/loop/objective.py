@@ -135,11 +135,14 @@ class Figures:
         return ", ".join(f"{name} {value:.4f}" for name, value in self.values.items())
 
 
-def judge(scores: Tensor, targets: Tensor, objective: Objective, by: str) -> Figures:
+def judge(
+    scores: Tensor, targets: Tensor, objective: Objective, by: str, missed: Sequence[str] = ()
+) -> Figures:
     """Measure scores [N, K] against targets [N, K]; `by` is the head that the score is of.
 
     F1 is of the eight labels, averaged over those that occur; clips without one do not count.
-    Concordance is over clips with known attributes.
+    `missed` are the labels of clips without an answer, which count as wrong. Concordance is over
+    clips with known attributes.
     """
     values: dict[str, float] = {"loss": float(objective(scores, targets))}
     outputs, score = objective.outputs, 0.0
@@ -155,6 +158,10 @@ def judge(scores: Tensor, targets: Tensor, objective: Objective, by: str) -> Fig
         shares = targets[:, eight]
         rows = shares.sum(1) > 0
         right, guess = (t[rows].argmax(dim=1).numpy() for t in (shares, scores[:, eight]))
+        own = [outputs.classes[i] for i in eight]
+        lost = [own.index(name) for name in missed if name in own]
+        right = np.concatenate([right, lost]).astype(np.int64)
+        guess = np.concatenate([guess, np.full(len(lost), -1)]).astype(np.int64)
         there = sorted(set(right.tolist()))
         f1 = macro_f1(right, guess, there)
         score = f1 if by == "primary" else score

@@ -108,6 +108,7 @@ def train(job: Job, say: Say = print) -> Position:
         counts=counts,
         folder=folder,
         save_best=lambda path, state, figures: card.save(learner, path, state, figures),
+        missed=corpus.missed or (),
         cache=cache,
     )
     found = folder.position() if job.resume else None
@@ -178,9 +179,8 @@ def _with_cache(recipe: Recipe, say: Say) -> tuple[Recipe, FeatureCache | None]:
     """Return the recipe, with one crop of a clip if features are stored, and their cache."""
     if not recipe.run.cache:
         return recipe, None
-    if recipe.data.crop == "random":
-        data = dataclasses.replace(recipe.data, crop="once")
-        recipe = dataclasses.replace(recipe, data=data)
+    crop = "once" if recipe.data.crop == "random" else recipe.data.crop
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, crop=crop))
     return recipe, FeatureCache(Path(recipe.run.cache), recipe.run.cache_gb, say)
 
 
@@ -223,10 +223,8 @@ def _require_room(learner: Learner, out: Path) -> None:
     needed = 4 * weights * (2 * 3 + 2)  # two states (weights, two moments), two checkpoints
     free = shutil.disk_usage(out).free
     if free < needed:
-        raise TrainingError(
-            f"{out}: has {free / 1e9:.1f} GB free, and saving takes up to {needed / 1e9:.1f} GB; "
-            "make room, or give another folder with --out"
-        )
+        room = f"has {free / 1e9:.1f} GB free, and saving takes up to {needed / 1e9:.1f} GB"
+        raise TrainingError(f"{out}: {room}; make room, or give another folder with --out")
 
 
 def _lengths(corpus: Corpus, examples: Examples) -> Numbers:
@@ -250,6 +248,10 @@ def _summary(
         *(f"left out: {reason}: {n}" for reason, n in sorted(corpus.left_out.items())),
         f"{learning:,} of {sum(weights):,} weights are trained, on {device}, {numbers}",
     ]
+    if accelerator.device.type == "cuda":
+        stage, room = recipe.all_stages[0], torch.cuda.get_device_properties(accelerator.device)
+        size = f"a step is {stage.batch} x {stage.accumulate} clips; with a larger train.batch and "
+        lines.append(f"{size}less accumulate it is faster, in {room.total_memory / 1e9:.0f} GB")
     if counts:
         named = zip(recipe.data.classes, counts, strict=True)
         lines.insert(1, ", ".join(f"{name} {n}" for name, n in named))

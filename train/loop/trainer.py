@@ -66,6 +66,8 @@ class Parts:
     """[C] training clips of each class; empty if no loss is on labels."""
     folder: RunFolder
     save_best: Callable[[Path, Tensors, Figures], None]
+    missed: tuple[str, ...] = ()
+    """Labels of validation clips without an answer."""
     cache: FeatureCache | None = None
     """Features of frozen encoders; the log counts its hits and misses."""
 
@@ -305,7 +307,7 @@ class Trainer:
                     found += zip(rows[k], scores.tolist(), batch.targets.tolist(), strict=True)
         ordered = sorted(gather_object(found))
         scores, targets = (torch.tensor([row[i] for row in ordered]) for i in (1, 2))
-        return judge(scores, targets, objective, parts.recipe.judged_by)
+        return judge(scores, targets, objective, parts.recipe.judged_by, parts.missed)
 
     # --- saving -----------------------------------------------------------------------------------
 

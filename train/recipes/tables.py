@@ -176,5 +176,6 @@ class RunRecipe:
 
     save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
     workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
+    deterministic: bool = setting(False, doc="stop at a kernel that is not deterministic")
     cache: str = setting("", doc="folder for features of frozen encoders; makes data.crop once")
     cache_gb: float = setting(100.0, doc="most GB in that folder", least=0.001)

@@ -9,7 +9,9 @@ from made_msp import make_msp
 from places import DATA as SHARED
 
 from abhinaya.models.labels import LABELS
+from abhinaya.train.data.cli import main
 from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.data.read import CORPORA, read_corpus
 from abhinaya.train.errors import DataError
 
@@ -342,3 +344,28 @@ def test_goemotions_of_the_real_data_has_all_its_comments() -> None:
     clips = read_corpus("goemotions", folder).clips
     assert len(clips) == 43_410 + 5_426
     assert {c.label for c in clips} == {*LABELS, None} - {"contempt"}
+
+
+def test_published_labels_that_are_not_those_of_the_votes_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_msp(tmp_path, 1, torn=0, hidden=0)
+    table = tmp_path / "Labels" / "labels_consensus.csv"
+    lines = table.read_text("utf-8").splitlines()
+    lines[1] = lines[1].replace(",A,", ",N,")  # four of five said angry
+    lines[2] = lines[2].replace(",C,", ",X,")
+    table.write_text("\n".join(lines) + "\n", "utf-8")
+    out = tmp_path / "m.jsonl"
+    command = ["prepare", "msp-podcast", str(tmp_path), "--out", str(out)]
+    for more, labels in ([], ["neutral", None]), (["--consensus", "votes"], ["angry", "contempt"]):
+        assert main([*command, *more]) == 0
+        said = capsys.readouterr().out
+        assert "2 published labels are not those of the votes" in said
+        assert "MSP-PODCAST_0001_0001: published neutral, votes angry" in said
+        first, second, *rest = read_manifest(out).clips
+        assert [first.label, second.label] == labels
+        assert first.votes == {"angry": 4.0, "contempt": 1.0}
+        assert not any(clip.published for clip in rest)
+        main(["check", str(out)])
+        found = capsys.readouterr().out
+        assert ("published no agreement, votes contempt" in found) == (not more)

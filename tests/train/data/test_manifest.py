@@ -43,7 +43,7 @@ def test_votes_are_kept_and_the_rest_is_derived() -> None:
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     rich = Clip(
         "é", "x", "s", {"sad": 0.5, "other": 2.0}, "p.wav", "test1", {"Annoyed": 1.0},
-        {"valence": 0.0}, 'said "so"', "asr", True, "speech", "f", "pl", 0.0, 1.5,
+        {"valence": 0.0}, 'said "so"', "asr", True, "speech", "f", "pl", 0.0, 1.5, "sad",
     )  # fmt: skip
     manifest = Manifest(tmp_path, (rich, *clips(1)))
     write_manifest(tmp_path / "m.jsonl", manifest)
@@ -197,20 +197,20 @@ def test_prepare_check_and_stats_from_a_csv(
     ]
     assert main(["check", str(out)]) == 0
     assert "missing         0  none" in capsys.readouterr().out
-    assert main(["stats", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "mine train": {"speakers": 1, "sad": 1},
-        "mine dev": {"speakers": 1, "happy": 1},
-    }
     assert main(["stats", str(out)]) == 0
-    assert "happy" in capsys.readouterr().out
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows == [
+        ["clips", "speakers", "happy", "sad"],
+        ["mine", "dev", "1", "1", "1", "0"],
+        ["mine", "train", "1", "1", "0", "1"],
+    ]
     (planted.root / "good.wav").unlink()
     assert main(["check", str(out)]) == 1
     assert "1 of 2 audio files" in capsys.readouterr().err
     assert main(["check", str(out), "--max-missing", "0.5"]) == 0
 
 
-def test_prepare_by_list_and_balanced(
+def test_prepare_by_list_and_a_list_by_class(
     planted: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = planted.root / "mine.csv"
@@ -220,19 +220,26 @@ def test_prepare_by_list_and_balanced(
     names.write_text(json.dumps({"path": ["/far/away/fear2.wav", "sad0.wav"]}))
     assert main(["prepare", "csv", str(table), "--out", str(out), "--list", str(names)]) == 0
     assert [c.id for c in read_manifest(out).clips] == ["fear2", "sad0"]
-    assert main(["prepare", "csv", str(table), "--out", str(out), "--balanced", "2"]) == 0
-    assert sorted(c.label or "" for c in read_manifest(out).clips) == ["fear"] * 2 + ["sad"] * 2
+    assert main(["prepare", "csv", str(table), "--out", str(out)]) == 0
+    drawn = planted.root / "list.txt"
+    command = ["validation", str(out), "--out", str(drawn)]
+    assert main([*command, "--per-class", "2"]) == 0
+    few = named(read_manifest(out).clips, read_names(drawn))
+    assert sorted(c.label or "" for c in few) == ["fear"] * 2 + ["sad"] * 2
+    assert few == balanced(read_manifest(out).clips, 2, 0)  # as data.balanced draws
     capsys.readouterr()
-    for extra in (
-        ["--balanced", "0"],
-        ["--balanced", "9"],
-        ["--out", "/proc/none/m.jsonl"],
-        ["--split", "test1", "--balanced", "1"],
-        ["--dev-speakers", "z"],
+    prepare = ["prepare", "csv", str(table), "--out", str(out)]
+    for wrong, message in (
+        ([*command, "--per-class", "0"], "ask for at least 1"),
+        ([*command, "--per-class", "9"], "fewer than 9 clips of fear (3), sad (3); ask for 3 a"),
+        ([*command, "--per-class", "1", "--split", "test1"], "no clip is in it; known: dev"),
+        ([*prepare, "--out", "/proc/none/m.jsonl"], "/proc/none"),
+        ([*prepare, "--dev-speakers", "z"], "unknown in this corpus: z"),
     ):
-        assert main(["prepare", "csv", str(table), "--out", str(out), *extra]) == 1
+        assert main(wrong) == 1
         said = capsys.readouterr().err
         assert said.startswith("abhinaya data: ")
+        assert message in said
         assert said.count("\n") == 1
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from trainer_fakes import tones
 
 from abhinaya.models.labels import LABELS
@@ -13,8 +14,9 @@ from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Outputs
-from abhinaya.train.loop.corpus import choose, without_short
+from abhinaya.train.loop.corpus import WRONG, choose, without_short
 from abhinaya.train.loop.examples import Examples, Teaching
+from abhinaya.train.loop.objective import Objective, judge
 from abhinaya.train.recipes.recipe import load_recipe
 from abhinaya.train.recipes.tables import TargetRecipe
 
@@ -89,6 +91,28 @@ def test_validation_is_balanced_by_seed_or_named(manifest: Manifest) -> None:
     assert one.digest == again.digest != other.digest
     named = choose(manifest, RECIPE, AUDIO, listed=["c-sad-0.wav", "c-fear-1"])
     assert [c.id for c in named.validation] == ["c-sad-0", "c-fear-1"]
+
+
+def test_a_clip_of_the_list_that_cannot_be_used_counts_as_wrong(manifest: Manifest) -> None:
+    """All voters have one list: a clip without words stays in it, also for a text model."""
+    text = load_recipe("t2", ["data.balanced=2", "data.max_words=2"])
+    at = next(i for i, c in enumerate(manifest.clips) if c.split == "dev" and c.label == "fear")
+    silent = with_clip(manifest, at, transcript="")
+    drawn = choose(silent, load_recipe("s1", ["data.balanced=2"]), AUDIO)
+    train = load_recipe("t2", ["data.balanced=2"])
+    corpus = choose(silent, train, TEXT)
+    assert {c.id for c in drawn.validation} - {c.id for c in corpus.validation} == {
+        silent.clips[at].id
+    }
+    assert corpus.missed == ("fear",)
+    assert corpus.left_out[WRONG] == 1
+    with pytest.raises(DataError, match=r"no clip can be used: .*too long"):
+        choose(silent, text, TEXT)  # the limit of words is for training
+    outputs = Outputs({"primary": LABELS})
+    objective = Objective(train.train.losses, (1,) * 8, outputs)
+    right = torch.eye(8)
+    scores = [judge(right, right, objective, "primary", lost).score for lost in ((), ("fear",))]
+    assert scores == pytest.approx([1.0, (7 + 2 / 3) / 8])
 
 
 def test_clips_too_short_for_the_model_are_left_out(manifest: Manifest) -> None:
