@@ -39,6 +39,8 @@ class Utterance:
     """Language of the transcript, ISO 639-1."""
     context: tuple[str, ...] = ()
     """Transcripts of earlier turns of the conversation, oldest first; most voters ignore it."""
+    speaker: str = ""
+    """Name of the speaker, if it is known; most voters ignore it."""
     choices: tuple[str, ...] = ()
     """Labels that a refiner chooses among, the likeliest first; empty for all eight. Most voters
     ignore it."""

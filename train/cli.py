@@ -7,6 +7,7 @@ abhinaya train tiny-vote                           the vote rule of the embedded
 abhinaya train crossval                            tiny-speech without some speakers or a corpus
 abhinaya train evaluate tiny-text                  measure it and write the figures to its card
 abhinaya train ensemble                            fit a combiner of several voters
+abhinaya train soup                                average the weights of several runs
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Final
 from abhinaya.models import sums
 from abhinaya.models.base import Ballot
 from abhinaya.models.command_line import Parser
+from abhinaya.models.published.soup import add_soup, run_soup
 from abhinaya.models.registry import load
 from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
@@ -181,6 +183,7 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] 
     "crossval": (_crossval, "train tiny-speech without some speakers"),
     "evaluate": (_evaluate, "measure weights and write the figures"),
     "ensemble": (lambda args: run_ensemble(args, say), "fit a combiner on held-out votes"),
+    "soup": (run_soup, "average the weights of runs of one recipe"),
 }
 """Any other first argument is a recipe. The embedded voters have their own training loops."""
 
@@ -193,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name] = commands.add_parser(name, help=about)
         made[name].set_defaults(run=run)
     add_ensemble(made["ensemble"])
+    add_soup(made["soup"])
     for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
         add = made[name].add_argument
         add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")

@@ -95,6 +95,8 @@ def missing(steps: Sequence[Step], system: System, road: Road) -> Iterator[str]:
     """Yield what the steps need and lack: files, checkpoints, servers."""
     if not (road.corpus / "Audios").is_dir():
         yield f"{road.corpus}: has no folder Audios; give the folder of MSP-Podcast with --corpus"
+    if any(step.command[0] == "refine" for step in steps):
+        yield from _server("refiner", str(system.refiner.options.get("base_url", road.base_url)))
     trained = [step.member for step in steps if step.name.startswith("train ")]
     members = {step.member.name: step.member for step in steps if step.member is not None}
     for member in members.values():

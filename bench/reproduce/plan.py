@@ -22,7 +22,7 @@ from abhinaya.train.data.manifest import balanced, read_manifest, write_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.models import SERVED
 from abhinaya.train.eval.rules import RULES
-from abhinaya.train.recipes.system import CORPUS, FUSED, VOTE, Member, System
+from abhinaya.train.recipes.system import CORPUS, FUSED, REFINED, VOTE, Member, System
 
 VALIDATION: Final = "validation"
 HIDDEN: Final = "test3"
@@ -84,7 +84,7 @@ def plan(system: System, road: Road) -> list[Step]:
     for members, sets in ((voters, road.sets), (system.variants, (VALIDATION,))):
         steps += [step for member in members for step in _model(member, system, road, sets)]
         if members is voters:
-            steps += [*_vote(system, road), *_fuse(system, road)]
+            steps += [*_vote(system, road), *_refine(system, road), *_fuse(system, road)]
     steps += [_tables(system, road, of) for of in road.sets if of != HIDDEN]
     # a step reads what an earlier one has written, if its command names it
     written = [path for step in steps for path in step.writes]
@@ -187,7 +187,31 @@ def _vote(system: System, road: Road) -> list[Step]:
 
 
 def _fuse(system: System, road: Road) -> list[Step]:
-    return _joint(FUSED, "--attributes", system.attributes.members, [], road)
+    members, steps, rule = system.attributes.members, [], []
+    if members and system.attributes.method == "ridge":
+        fusion = road.work / "fusion.json"
+        command = ("train", "ensemble", str(road.clips(VALIDATION)), "--attributes")
+        files = _files(members, road, VALIDATION)
+        steps = [Step("fusion", (*command, *files, "--out", str(fusion)), (fusion,))]
+        rule = ["--combiner", str(fusion)]
+    return [*steps, *_joint(FUSED, "--attributes", members, rule, road)]
+
+
+def _refine(system: System, road: Road) -> list[Step]:
+    """Return the steps that let a language model revise the vote."""
+    options, steps = {"wait_s": road.wait_s, **system.refiner.options}, []
+    url = str(options.pop("base_url", road.base_url))
+    for of in road.sets if system.refiner.model else ():
+        out = road.answers(REFINED, of)
+        command = ["refine", str(road.clips(of)), f"{VOTE}={road.answers(VOTE, of)}"]
+        command += ["--base-url", url, "--model", system.refiner.model, "--out", str(out)]
+        command += [w for k, v in options.items() for w in ("--option", f"{k}={inline(v)}")]
+        steps.append(Step(f"refine {of}", (*command,), (out,)))
+        if of == HIDDEN:
+            labels = road.work / "submission" / "labels-refined.csv"
+            revised = ("predict", str(road.clips(of)), f"{REFINED}={out}", "--labels", str(labels))
+            steps.append(Step("refined labels", revised, (labels,)))
+    return steps
 
 
 def _joint(
@@ -217,6 +241,7 @@ def _tables(system: System, road: Road, of: str) -> Step:
     ]
     for name, members in ((VOTE, system.members), (FUSED, system.attributes.members)):
         files += [f"{name}={road.answers(name, of)}"] if members else []
+    files += [f"{REFINED}={road.answers(REFINED, of)}"] if system.refiner.model else []
     command = ["eval", str(road.clips(of)), *files]
     command += ["--voters", ",".join(m.name for m in system.members)] if system.members else []
     order = system.ensemble.priority

@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from abhinaya.bench.refine import main as refine
 from abhinaya.bench.reproduce.plan import Step, make_sets
 from abhinaya.models import sums
 from abhinaya.models.text import say
@@ -38,6 +39,7 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int | None]]] = {
     "train": train,
     "predict": predict,
     "eval": evaluate,
+    "refine": refine,
     "lists": lambda words: make_sets(*words),
 }
 PRELOAD: Final = ("abhinaya.train.loop.session", "abhinaya.bench.reproduce.run")

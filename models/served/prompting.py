@@ -1,4 +1,4 @@
-"""T1's prompts: ours, with a transcript that cannot act as an instruction, and the published one.
+"""Prompts of T1 and the refiner; in all but the published one no transcript is an instruction.
 
 The system message holds the instruction, the same for every segment. The user message holds the
 transcript as one JSON string between two marks. Characters with a meaning in chat templates, HTML
@@ -60,6 +60,16 @@ _PUBLISHED_TASK: Final = (
     "You are an emotion recogniser that understands emotion in text. Task: classify the sentence"
     " into one of the emotions: {labels}. Reply with only 1 word."
 )
+NOT_SURE: Final = "NA"
+"""A refiner's answer that keeps the predicted label."""
+_REFINE: Final = (
+    "You are an expert in recognising emotions. For one stretch of speech you are given the label"
+    " of a speech emotion recogniser, which is correct in most cases, the transcript, and how it"
+    " was said, as measured. The emotions are {labels}. If you are more than 80 % confident that"
+    " another of them is right, answer with it in one word. Otherwise answer " + NOT_SURE + ".\n"
+)
+REFINE_SAMPLING: Final = {"temperature": 0.3}
+"""As EMOJUDGE published it."""
 PUBLISHED_SAMPLING: Final = {"temperature": 0.7, "top_p": 0.7, "top_k": 50}
 _ONE_WORD: Final = "Answer with exactly one word out of: {labels}."
 _ONE_FIELD: Final = (
@@ -103,6 +113,23 @@ def messages(
     words = encoded(utterance.transcript.strip()[:MAX_CHARACTERS])
     spoken = f"\nHow it was said: {voice}." if voice else ""
     user = f"{before}{_BEGIN}{words}{_END}{spoken}\nWhich emotion does this speaker feel? {answer}"
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def refine_messages(utterance: Utterance, voice: str) -> list[dict[str, str]]:
+    """Return the chat messages that ask for a better label than the first of the choices.
+
+    The parts are those of EMOJUDGE's refiner; the words are ours, since its prompt is not public.
+    """
+    system = _REFINE.format(labels=", ".join(labels_of(utterance))) + _EVIDENCE
+    speaker = (
+        f"Speaker: {encoded(utterance.speaker[:MAX_CHARACTERS])}\n" if utterance.speaker else ""
+    )
+    words = encoded(utterance.transcript.strip()[:MAX_CHARACTERS])
+    user = (
+        f"{speaker}{_BEGIN}{words}{_END}\nHow it was said: {voice}.\n"
+        f"Recognised emotion: {utterance.choices[0]}\nAnswer with one emotion, or {NOT_SURE}."
+    )
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 

@@ -40,15 +40,21 @@ class Prosody:
     """Words a second of speech, without pauses."""
     pauses: float | None
     """Share of pauses between the first and the last speech of the segment."""
+    seconds: float = 0.0
+    amplitude: float = 0.0
+    """Highest absolute value of a sample, at most 1."""
+    loudness_db: float | None = None
+    """Mean power of the speech, in dB below full scale."""
 
 
 def measure(samples: FloatArray, transcript: str) -> Prosody:
     """Measure 16 kHz samples [n]."""
     power = np.mean(_frames(samples) ** 2, axis=1)
     places = np.flatnonzero(power > max(SILENCE, SPEECH_SHARE * power.max(initial=0.0)))
-    frames = len(places)
+    frames, seconds = len(places), len(samples) / SAMPLE_RATE
+    amplitude = float(np.abs(samples).max(initial=0.0))
     if frames == 0:
-        return Prosody(None, None, None, None)
+        return Prosody(None, None, None, None, seconds, amplitude)
     pauses = 1.0 - frames / float(places[-1] - places[0] + 1)
     pitches = pitch(samples)
     middle = spread = None
@@ -58,7 +64,8 @@ def measure(samples: FloatArray, transcript: str) -> Prosody:
         spread = float(12.0 * np.log2(high / low))
     words = len(transcript.split())
     rate = words / (frames * HOP / SAMPLE_RATE) if words else None
-    return Prosody(middle, spread, rate, pauses)
+    loudness = float(10.0 * np.log10(power[places].mean()))
+    return Prosody(middle, spread, rate, pauses, seconds, amplitude, loudness)
 
 
 def pitch(samples: FloatArray) -> FloatArray:
@@ -92,9 +99,16 @@ def _frames(samples: FloatArray) -> npt.NDArray[np.float64]:
     return apart
 
 
-def describe(prosody: Prosody) -> str:
-    """Return the known values in fixed words; no word is the speaker's."""
+def describe(prosody: Prosody, level: bool = False) -> str:
+    """Return the known values in fixed words; no word is the speaker's.
+
+    `level` adds amplitude, loudness and duration, which also depend on the recording.
+    """
     parts = []
+    if level:
+        parts += [f"{prosody.seconds:.1f} seconds", f"highest amplitude {prosody.amplitude:.2f}"]
+        if prosody.loudness_db is not None:
+            parts.append(f"loudness {prosody.loudness_db:.0f} dB")
     if prosody.pitch_hz is not None and prosody.pitch_range is not None:
         parts.append(
             f"pitch about {prosody.pitch_hz:.0f} Hz, moving within "

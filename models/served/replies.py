@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from abhinaya.models.base import Abstention, Ballot, ballot
 from abhinaya.models.labels import LABELS
-from abhinaya.models.served.prompting import FIELD
+from abhinaya.models.served.prompting import FIELD, NOT_SURE
 
 _SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "angry": ("anger", "angrily", "furious", "fury", "rage", "annoyed", "annoyance", "irritated",
@@ -114,6 +114,14 @@ def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
         return Abstention(f"the model's answer {label} is not one of {', '.join(labels)}")
     shares = label_shares(reply, at) if reply.steps else None
     return ballot(shares) if shares is not None else Ballot(label)
+
+
+def judge_refined(reply: Reply, labels: Sequence[str]) -> Ballot | Abstention:
+    """Return the label of a refiner's reply: one word; anything else is an abstention."""
+    word = _without_reasoning(reply.text)[0].strip(" \t\n.\"'`*").lower()
+    if word in labels and not reply.refusal:
+        return Ballot(word)
+    return Abstention(NOT_SURE if word == NOT_SURE.lower() else f"no label: {_shown(reply.text)}")
 
 
 def find_label(reply: str) -> tuple[str, int] | Abstention:

@@ -29,17 +29,25 @@ from abhinaya.models.served.chat import (
 )
 from abhinaya.models.served.prompting import (
     PUBLISHED_SAMPLING,
+    REFINE_SAMPLING,
     Output,
     labels_of,
     messages,
     published_messages,
+    refine_messages,
     restriction,
 )
 from abhinaya.models.served.prosody import describe, measure
-from abhinaya.models.served.replies import NonsenseError, judge, read_reply
+from abhinaya.models.served.replies import NonsenseError, judge, judge_refined, read_reply
 
 DEFAULT_KEY_ENV: Final = "ABHINAYA_API_KEY"
 _OUTPUTS: Final[tuple[Output, ...]] = get_args(Output)
+Prompt = Literal["ours", "published", "refine"]
+_SAMPLING: Final[Mapping[Prompt, Mapping[str, float]]] = {
+    "ours": {"temperature": 0.0},
+    "published": PUBLISHED_SAMPLING,
+    "refine": REFINE_SAMPLING,
+}
 _ALTERNATIVES: Final = (20, 5, None)
 """Values of top_logprobs to request; servers allow 20, 5 or none."""
 _OUTPUT_WORDS: Final = ("response_format", "schema", "structured", "guided", "grammar", "choice")
@@ -91,8 +99,9 @@ class ZeroShot:
     whole batch with its retries; `attempts`, tries of one request; `concurrency`, requests at the
     same time; `failures`, number in a row after which no request is sent for `rest_s`; `wait_s`,
     for work without a time limit: seconds to wait for a server that does not answer, after which
-    the run ends with an error (`timeout_s` then limits one request); `prompt`, ours or published;
-    `temperature`, by default 0 for ours and 0.7, as published, for the published prompt;
+    the run ends with an error (`timeout_s` then limits one request); `prompt`, ours, published, or
+    refine, which asks for a better label than the first choice, as EMOJUDGE's refiner does;
+    `temperature`, by default 0 for ours, 0.7 and 0.3, as published, for the others;
     `context_turns`, earlier turns of the conversation in the prompt; `prosody`, describe the
     voice in the prompt (reads the audio, but does not send it); `allow_http`, allow another machine
     without encryption; `licence` and `noncommercial`, as on the model's page.
@@ -112,7 +121,7 @@ class ZeroShot:
         failures: int = 5,
         rest_s: float = 15.0,
         wait_s: float = 0.0,
-        prompt: Literal["ours", "published"] = "ours",
+        prompt: Prompt = "ours",
         temperature: float | None = None,
         context_turns: int = 0,
         prosody: bool = False,
@@ -126,16 +135,18 @@ class ZeroShot:
         _check_least(concurrency=(concurrency, 1), context_turns=(context_turns, 0))
         _check_least(timeout_s=(timeout_s, 0.1), rest_s=(rest_s, 0.0), wait_s=(wait_s, 0.0))
         _check_least(temperature=(temperature or 0.0, 0.0))
-        if prompt not in ("ours", "published"):
-            raise OptionsError(f"prompt {prompt!r}", "unknown", "use ours or published")
-        self._published = prompt == "published"
-        if self._published and (prosody or context_turns):
+        if prompt not in get_args(Prompt):
+            known = ", ".join(get_args(Prompt))
+            raise OptionsError(f"prompt {prompt!r}", "unknown", f"use one of {known}")
+        self._prompt = prompt
+        if prompt != "ours" and (prosody or context_turns):
             raise OptionsError(
-                "prompt 'published'",
-                "holds one sentence and nothing else",
+                f"prompt {prompt!r}",
+                "has fixed contents",
                 "leave prosody and context_turns out",
             )
-        sampling = dict(PUBLISHED_SAMPLING) if self._published else {"temperature": 0.0}
+        prosody = prosody or prompt == "refine"
+        sampling = dict(_SAMPLING[prompt])
         if temperature is not None:
             sampling["temperature"] = temperature
         url = checked_url(base_url, allow_http)
@@ -145,11 +156,11 @@ class ZeroShot:
         self._chat = Chat(access, Circuit(sys.maxsize if wait_s else failures, rest_s))
         self._model, self._max_tokens, self._turns = model, max_tokens, context_turns
         self._timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
-        best: Output = "text" if self._published else "json_schema"
+        best: Output = "json_schema" if prompt == "ours" else "text"
         self._request_options = RequestOptions(
             best if output == "auto" else output,
             # with log-probabilities the most probable label would be the vote, not the word said
-            _ALTERNATIVES[0] if logprobs and not self._published else None,
+            _ALTERNATIVES[0] if logprobs and prompt == "ours" else None,
             output != "auto",
             sampling,
         )
@@ -194,6 +205,8 @@ class ZeroShot:
     def _one(self, utterance: Utterance, deadline: float) -> Ballot | Abstention:
         if not utterance.transcript.strip():
             return Abstention("the transcript is empty: no words were recognised in the segment")
+        if self._prompt == "refine" and not utterance.choices:
+            return Abstention("the refiner gets no label to refine")
         try:
             return self._answer(utterance, deadline)
         except ServerError as error:
@@ -229,7 +242,8 @@ class ZeroShot:
         with self._lock:
             if not self._known:
                 self._request_options, self._known = asked, True
-        return judge(reply, labels_of(utterance))
+        judged = judge_refined if self._prompt == "refine" else judge
+        return judged(reply, labels_of(utterance))
 
     def request(self, utterance: Utterance, asked: RequestOptions) -> dict[str, Any]:
         """Return the body of the request about an utterance."""
@@ -241,11 +255,13 @@ class ZeroShot:
         }
 
     def _messages(self, utterance: Utterance, output: Output) -> list[dict[str, str]]:
-        if self._published:
+        if self._prompt == "published":
             return published_messages(utterance)
-        voice = ""
+        refine, voice = self._prompt == "refine", ""
         if self._prosody:
-            voice = describe(measure(utterance.samples, utterance.transcript))
+            voice = describe(measure(utterance.samples, utterance.transcript), level=refine)
+        if refine:
+            return refine_messages(utterance, voice)
         return messages(utterance, output, self._turns, voice)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from abhinaya.models.vote.fitted import Fitted
+from abhinaya.models.vote.fitted import MEAN, Fitted, Fusion
 
 Method = Literal["majority", "mean", "weighted", "uncertainty", "logistic", "mlp", "forest"]
 """Name of a vote rule, see `ensemble`."""
@@ -36,6 +36,8 @@ class Combiner:
     """Confidence below which the label is `unknown`; 0 never withholds a label."""
     fitted: Fitted | None = None
     """For the methods of FROM_FILE."""
+    fusion: Fusion = MEAN
+    """How the members' attributes are fused."""
     made_by: str = ""
     """Command that wrote the file."""
     fitted_on: Mapping[str, object] = field(default_factory=dict)

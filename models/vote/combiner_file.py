@@ -3,9 +3,11 @@
 schema, method, made_by, fitted_on, metrics, min_confidence
 voters        by name: model, version, temperature, weight
 inputs        the eight labels: each voter gives one number a label
+rated         voters that also give three attributes
 labels        labels that the models give
 layers        by voters ("S1+T2", in the order of the inputs): weights and bias of each layer
 trees         of the method `forest`: see `fitted.Trees`
+fusion        by voters: weights and bias of arousal, valence and dominance, on the scale 1 to 7
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +24,9 @@ import numpy as np
 
 from abhinaya.models import sums
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError, WriteError
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Member, Method
-from abhinaya.models.vote.fitted import Fitted, Layers, Model, Trees
+from abhinaya.models.vote.fitted import MEAN, Fitted, Fusion, Layers, Model, Numbers, Trees
 
 SCHEMA: Final = "abhinaya.combiner/2"
 MAX_BYTES: Final = 64 << 20
@@ -46,6 +49,7 @@ class _Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Trees(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    voters: list[str]
     roots: list[int]
     inputs: list[int]
     thresholds: list[float]
@@ -63,8 +67,10 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     voters: dict[str, _Voter]
     inputs: list[str] = []
     labels: list[str] = []
+    rated: list[str] = []
     layers: dict[str, list[_Layer]] = {}
     trees: _Trees | None = None
+    fusion: dict[str, _Layer] = {}
 
 
 class _Schema(msgspec.Struct, frozen=True):
@@ -105,6 +111,7 @@ def read_combiner(path: Path) -> Combiner:
         },
         min_confidence=file.min_confidence,
         fitted=_fitted(path, file) if file.method in FROM_FILE else None,
+        fusion=_fusion(path, file),
         made_by=file.made_by,
         fitted_on=file.fitted_on,
         metrics=file.metrics,
@@ -136,8 +143,11 @@ def write_combiner(path: Path, combiner: Combiner) -> None:
         },
     }
     if combiner.fitted is not None:
-        values |= {"inputs": list(LABELS), "labels": list(combiner.fitted.labels)}
-        values |= _models(combiner.fitted)
+        values |= {"inputs": list(LABELS), "rated": sorted(combiner.fitted.rated)}
+        values |= {"labels": list(combiner.fitted.labels), **_models(combiner.fitted)}
+    if combiner.fusion.models:
+        fused = combiner.fusion.models.items()
+        values["fusion"] = {"+".join(voters): _layer(*model) for voters, model in fused}
     text = json.dumps(values, indent=None if "trees" in values else 1, allow_nan=False)
     # each list of numbers on one line
     text = re.sub(r"\[[^][{}]*\]", lambda row: " ".join(row[0].split()), text)
@@ -155,13 +165,16 @@ def _models(fitted: Fitted) -> dict[str, Any]:
     found: dict[str, Any] = {"layers": layers}
     for voters, model in fitted.models.items():
         if isinstance(model, Layers):
-            layers["+".join(voters)] = [
-                {"weights": _short(weights), "bias": _short(bias)}
-                for weights, bias in zip(model.weights, model.biases, strict=True)
-            ]
+            pairs = zip(model.weights, model.biases, strict=True)
+            layers["+".join(voters)] = [_layer(*pair) for pair in pairs]
         elif isinstance(model, Trees):
-            found["trees"] = {name: _short(getattr(model, name)) for name in Trees.__slots__}
+            arrays = {name: _short(getattr(model, name)) for name in Trees.__slots__}
+            found["trees"] = {"voters": list(voters)} | arrays
     return found
+
+
+def _layer(weights: Numbers, bias: Numbers) -> dict[str, Any]:
+    return {"weights": _short(weights), "bias": _short(bias)}
 
 
 def _check(path: Path, file: _File) -> None:
@@ -187,48 +200,53 @@ def _fitted(path: Path, file: _File) -> Fitted:
     if tuple(file.inputs) != LABELS:
         reason = f"was fitted on the labels {file.inputs}, not on {', '.join(LABELS)}"
         raise LabelsError(path, reason, _REMEDY)
-    everyone = tuple(sorted(file.voters))
     models: dict[tuple[str, ...], Model] = {}
-    if file.method == "forest":
-        if file.trees is not None:
-            models[everyone] = _trees(path, file.trees, len(everyone), len(file.labels))
-    else:
-        models = {
-            tuple(name.split("+")): _layers(path, name, layers, file)
-            for name, layers in file.layers.items()
-        }
-    if everyone not in models:
+    if file.method == "forest" and file.trees is not None:
+        models[tuple(file.trees.voters)] = _trees(path, file.trees, file)
+    for name, layers in file.layers.items():
+        voters = tuple(name.split("+"))
+        models[voters] = _layers(path, voters, layers, _inputs(file, voters), len(file.labels))
+    everyone = tuple(sorted({voter for voters in models for voter in voters}))
+    if everyone not in models or not {*everyone} <= {*file.voters}:
         raise DamagedFileError(path, "has no model for all of its voters", _REMEDY)
-    return Fitted(tuple(file.labels), models, logs=file.method != "mlp")
+    return Fitted(tuple(file.labels), models, file.method != "mlp", frozenset(file.rated))
 
 
-def _layers(path: Path, name: str, layers: list[_Layer], file: _File) -> Layers:
-    voters = name.split("+")
+def _fusion(path: Path, file: _File) -> Fusion:
+    models = {}
+    for name, layer in file.fusion.items():
+        voters, size = tuple(name.split("+")), len(ATTRIBUTES)
+        found = _layers(path, voters, [layer], size * len(voters), size)
+        models[voters] = found.weights[0], found.biases[0]
+    return Fusion(models) if models else MEAN
+
+
+def _inputs(file: _File, voters: Sequence[str]) -> int:
+    return len(voters) * len(LABELS) + len({*voters} & {*file.rated}) * len(ATTRIBUTES)
+
+
+def _layers(
+    path: Path, voters: Sequence[str], layers: list[_Layer], inputs: int, outputs: int
+) -> Layers:
+    name = f"its model of {'+'.join(voters)}"
     try:
         weights = tuple(np.array(layer.weights, np.float64) for layer in layers)
         biases = tuple(np.array(layer.bias, np.float64) for layer in layers)
     except ValueError as error:
-        reason = f"its model of {name} has rows of different lengths"
-        raise DamagedFileError(path, reason, _REMEDY) from error
-    widths = [len(voters) * len(LABELS), *map(len, biases)]
+        raise DamagedFileError(path, f"{name} has rows of different lengths", _REMEDY) from error
+    widths = [inputs, *map(len, biases)]
     shapes = [*zip(widths[1:], widths, strict=False)]
-    if (
-        not layers
-        or sorted({*voters} & {*file.voters}) != voters
-        or [w.shape for w in weights] != shapes
-        or widths[-1] != len(file.labels)
-    ):
-        reason = (
-            f"its model of {name} does not fit {len(LABELS)} inputs of each voter and "
-            f"{len(file.labels)} labels"
-        )
+    if not layers or [w.shape for w in weights] != shapes or widths[-1] != outputs:
+        reason = f"{name} does not have {inputs} inputs and {outputs} outputs"
         raise DamagedFileError(path, reason, _REMEDY)
+    if sorted({*voters}) != [*voters]:
+        raise DamagedFileError(path, f"{name} does not have its voters in order", _REMEDY)
     if not all(np.isfinite(array).all() for array in (*weights, *biases)):
-        raise DamagedFileError(path, f"its model of {name} is not finite", _REMEDY)
+        raise DamagedFileError(path, f"{name} is not finite", _REMEDY)
     return Layers(weights, biases)
 
 
-def _trees(path: Path, given: _Trees, voters: int, labels: int) -> Trees:
+def _trees(path: Path, given: _Trees, file: _File) -> Trees:
     try:
         trees = Trees(
             np.array(given.roots, np.int64),
@@ -244,8 +262,9 @@ def _trees(path: Path, given: _Trees, voters: int, labels: int) -> Trees:
     fits = (
         len(trees.roots) > 0
         and len(trees.thresholds) == len(trees.others) == len(rows)
-        and trees.shares.shape[1:] == (labels,)
-        and trees.inputs.max(initial=-1) < voters * len(LABELS)
+        and sorted({*given.voters}) == given.voters
+        and trees.shares.shape[1:] == (len(file.labels),)
+        and trees.inputs.max(initial=-1) < _inputs(file, given.voters)
         # each step leads to a later row, so none goes on forever
         and bool((trees.others[inner] > rows[inner] + 1).all())
         and _within(trees.roots, len(rows))

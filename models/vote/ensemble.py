@@ -10,7 +10,7 @@ If the confidence is below the rule's minimum, the label is withheld: it becomes
 decision still has the leading label and its confidence.
 
 Ballots without a label do not vote. The attributes of the decision are the mean over the voters
-that gave attributes.
+that gave attributes, or a fitted fusion of them.
 
 The order in which votes arrive has no effect: sums are exact (`math.fsum`), and ties are broken by
 `priority`, then by the voter's name.
@@ -27,7 +27,7 @@ from typing import Final, Literal
 from abhinaya.models.base import Ballot
 from abhinaya.models.labels import LABELS, UNKNOWN, Attributes
 from abhinaya.models.vote.combiner import FROM_FILE, Method
-from abhinaya.models.vote.fitted import Fitted
+from abhinaya.models.vote.fitted import MEAN, Fitted, Fusion
 
 TiePolicy = Literal["tiebreaker_label", "tiebreaker_within_tied"]
 
@@ -67,6 +67,8 @@ class Rule:
     fitted: Fitted | None = None
     """Models, for the methods of FROM_FILE. If none was fitted for the voters that answered, the
     mean decides."""
+    fusion: Fusion = MEAN
+    """How the attributes of several voters become one answer."""
     refine_margin: float = 0.0
     """Margin below which a second opinion may choose among the leading labels; 0: never."""
     refine_top: int = 2
@@ -141,12 +143,8 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Deci
         decision = _unknown("no vote for a label: the voters that answered give only attributes")
     else:
         decision = _decide_label(voting, rule, opinion)
-    rated = [ballot.attributes for ballot in ballots.values() if ballot.attributes is not None]
-    return replace(decision, attributes=_mean(rated)) if rated else decision
-
-
-def _mean(rated: Sequence[Sequence[float]]) -> Attributes:
-    return Attributes(*(math.fsum(values) / len(rated) for values in zip(*rated, strict=True)))
+    rated = {v: b.attributes for v, b in ballots.items() if b.attributes is not None}
+    return replace(decision, attributes=rule.fusion(rated)) if rated else decision
 
 
 def _decide_label(ballots: Mapping[str, Ballot], rule: Rule, opinion: str) -> Decision:

@@ -3,6 +3,8 @@
     Layers   multinomial logistic regression, or a network with one hidden layer
     Trees    the mean over decision trees
 
+and from their attributes to fused ones (`Fusion`).
+
 They need numpy alone; `abhinaya train ensemble` fits them with scikit-learn.
 """
 
@@ -16,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import Ballot
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import HIGH, LABELS, LOW, Attributes
 
 Numbers = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -91,22 +93,55 @@ class Fitted:
     """By the names of voters, sorted, in the order of the inputs."""
     logs: bool = True
     """Whether the inputs are log-probabilities."""
+    rated: frozenset[str] = frozenset()
+    """Voters whose attributes are inputs too."""
 
     def probabilities(self, ballots: Mapping[str, Ballot]) -> tuple[float, ...] | None:
-        """Return probabilities [C]; None if nothing was fitted for these voters."""
+        """Return probabilities [C]; None if nothing was fitted for these answers."""
         voters = tuple(sorted(ballots))
         model = self.models.get(voters)
-        if model is None:
+        if model is None or any(ballots[v].attributes is None for v in self.rated & {*voters}):
             return None
         shares = dict.fromkeys(LABELS, 0.0)
-        given = features([ballots[voter] for voter in voters], self.logs)
+        given = np.concatenate(
+            [features(ballots[v], self.logs, v in self.rated) for v in voters], dtype=np.float64
+        )
         shares.update(zip(self.labels, model(given).tolist(), strict=True))
         return tuple(shares.values())
 
 
-def features(ballots: Sequence[Ballot], logs: bool = True) -> Numbers:
-    """Return (log-)probabilities [V * C] of V ballots; a bare label has probability 1."""
-    given: list[float] = []
-    for ballot in ballots:
-        given += ballot.probabilities or [float(label == ballot.label) for label in LABELS]
-    return np.log(np.maximum(given, FLOOR)) if logs else np.array(given)
+def features(ballot: Ballot, logs: bool = True, rated: bool = False) -> Numbers:
+    """Return (log-)probabilities [C]; with `rated`, attributes from 0 to 1 behind them [C + 3].
+
+    A bare label has probability 1.
+    """
+    given = ballot.probabilities or [float(label == ballot.label) for label in LABELS]
+    shares = np.log(np.maximum(given, FLOOR)) if logs else np.array(given)
+    if not rated or ballot.attributes is None:
+        return shares
+    return np.append(shares, (np.array(ballot.attributes) - LOW) / (HIGH - LOW))
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Linear functions of the attributes of several voters, by the voters that gave them."""
+
+    models: Mapping[tuple[str, ...], tuple[Numbers, Numbers]]
+    """By the names of V voters, sorted: weights [3, V * 3], bias [3], on the scale 1 to 7."""
+
+    def __call__(self, given: Mapping[str, Sequence[float]]) -> Attributes:
+        """Return the attributes; without a model of these voters, the mean."""
+        voters = tuple(sorted(given))
+        values = np.array([given[voter] for voter in voters])
+        if voters not in self.models:
+            return limited(values.mean(axis=0))
+        weights, bias = self.models[voters]
+        return limited(weights @ values.ravel() + bias)
+
+
+MEAN: Final = Fusion({})
+
+
+def limited(values: Numbers) -> Attributes:
+    """Return attributes [3], cut off at the ends of their scale."""
+    return Attributes(*np.clip(values, LOW, HIGH).tolist())

@@ -42,6 +42,7 @@ OTHERS: Final = {
     "eval emobox": "Score models by the protocol of EmoBox, beside its figures",
     "models": "List, show, fetch, check and convert models",
     "predict": "Label the clips of a manifest, also of a hidden test",
+    "refine": "Let a language model revise predictions",
     "reproduce": "Reproduce a system of the challenge, from the corpus to its tables",
     "train": "Train models by recipes, and the embedded ones",
 }

@@ -17,6 +17,7 @@ from abhinaya.models.fields import near, setting
 from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Method
 from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.models.vote.ensemble import Rule, TiePolicy
+from abhinaya.models.vote.fitted import MEAN
 from abhinaya.stream.errors import ConfigError
 
 
@@ -159,6 +160,7 @@ def rule_of(vote: VoteConfig, combiner: Combiner | None = None, refined: bool = 
         min_confidence=least,
         temperatures=(combiner.temperatures if combiner else {}) | dict(vote.temperatures),
         fitted=combiner.fitted if combiner else None,
+        fusion=combiner.fusion if combiner else MEAN,
         refine_margin=vote.refine_margin if refined else 0.0,
         refine_top=vote.refine_top,
     )

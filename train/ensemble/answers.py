@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal, Protocol
+from typing import Final
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.class_weight import compute_sample_weight
 
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.fitted import FLOOR, Fitted, Numbers, features
+from abhinaya.models.vote.fitted import Numbers, features
 from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices, fit_temperature
 
-Prior = Literal["balanced", "corpus"] | float
-"""Frequencies of the labels that a fit is made for: equal; those of the clips; or the share of
-neutral, the other labels equal."""
+Prior = str | float
+"""How frequent labels are where a fit is used: balanced, corpus, or the share of neutral."""
 LEAST_CLIPS: Final = 50
 """Fewest clips that all voters of a fit have answered."""
 FOLDS: Final = 5
 NEUTRAL: Final = LABELS.index("neutral")
-Votes = dict[str, Ballot]
 Voters = tuple[str, ...]
 
 
@@ -31,7 +30,7 @@ Voters = tuple[str, ...]
 class Answers:
     """Answers of V voters about N clips."""
 
-    votes: tuple[Votes, ...]
+    votes: tuple[dict[str, Ballot], ...]
     """[N] vote by voter; a voter without an answer is absent."""
     truth: Indices
     """[N] indices in LABELS."""
@@ -46,25 +45,31 @@ class Answers:
         for i, votes in enumerate(self.votes):
             for v, voter in enumerate(self.voters):
                 if voter in votes:
-                    found[i, v] = features([votes[voter]], logs=False)
+                    found[i, v] = features(votes[voter], logs=False)
         return found
+
+    @cached_property
+    def rated(self) -> frozenset[str]:
+        """Voters that gave attributes with each answer."""
+        given = {v: [b for votes in self.votes if (b := votes.get(v))] for v in self.voters}
+        return frozenset(v for v, of in given.items() if of and all(b.attributes for b in of))
 
     def of(self, voters: Sequence[str]) -> Indices:
         """Return the rows of clips that all of `voters` answered."""
         columns = [self.voters.index(voter) for voter in voters]
         return np.flatnonzero(~np.isnan(self.shares[:, columns, 0]).any(axis=1))
 
-    def inputs(self, rows: Indices, voters: Sequence[str], logs: bool = True) -> Numbers:
-        """Return the inputs [len(rows), V * C] of a model of these voters, as `features` does."""
-        columns = [self.voters.index(voter) for voter in voters]
-        shares = self.shares[rows][:, columns].reshape(len(rows), -1)
-        return np.log(np.maximum(shares, FLOOR)) if logs else shares
+    def inputs(self, rows: Indices, voters: Sequence[str], rated: bool = False) -> Numbers:
+        """Return the inputs [len(rows), I] of a model of these voters: log-probabilities.
 
-    def temperatures(self, rows: Indices, weights: FloatArray) -> dict[str, float]:
-        """Return the temperature of each voter's probabilities; 1 if it gives none."""
-        return {voter: self._temperature(voter, rows, weights) for voter in self.voters}
+        With `rated` they are probabilities, and the attributes of the voters that give some.
+        """
+        known = self.rated if rated else frozenset()
+        whole = [[features(self.votes[i][v], not rated, v in known) for v in voters] for i in rows]
+        return np.array([np.concatenate(of) for of in whole])
 
-    def _temperature(self, voter: str, rows: Indices, weights: FloatArray) -> float:
+    def temperature(self, voter: str, rows: Indices, weights: FloatArray) -> float:
+        """Return the temperature of a voter's probabilities; 1 if it gives none."""
         known = [i for i in rows if (b := self.votes[i].get(voter)) and b.probabilities is not None]
         if not known:
             return 1.0
@@ -72,37 +77,21 @@ class Answers:
         return fit_temperature(logs.astype(np.float32), self.truth[known], weights[known])
 
 
-class Learner(Protocol):
-    """Fits a model on some of the answers."""
-
-    @property
-    def plans(self) -> dict[str, str]:
-        """What was chosen for each set of voters, for information."""
-        ...
-
-    def __call__(self, rows: Indices) -> Fitted:
-        """Fit on these rows."""
-        ...
-
-
 def importance(truth: Indices, prior: Prior) -> FloatArray:
     """Return clip weights [N], 1 on average, with which labels have the frequencies of `prior`."""
-    present, counts = np.unique(truth, return_counts=True)
     if prior == "corpus":
         return np.ones(len(truth), np.float32)
-    shares = np.full(len(present), 1.0 / len(present))
-    if isinstance(prior, float) and NEUTRAL in present and len(present) > 1:
-        shares = np.where(present == NEUTRAL, prior, (1.0 - prior) / (len(present) - 1))
-    each = dict(zip(present.tolist(), (shares / counts * len(truth)).tolist(), strict=True))
-    return np.array([each[c] for c in truth.tolist()], np.float32)
+    weights, labels = compute_sample_weight("balanced", truth), len(np.unique(truth))
+    if isinstance(prior, float) and NEUTRAL in truth and labels > 1:
+        rest = (1.0 - prior) / (labels - 1)
+        weights *= labels * np.where(truth == NEUTRAL, prior, rest)
+    return np.asarray(weights, np.float32)
 
 
 def prior_of(text: str) -> Prior:
     """Return the prior that --prior names. Raises DataError if it names none."""
-    if text == "balanced":
-        return "balanced"
-    if text == "corpus":
-        return "corpus"
+    if text in ("balanced", "corpus"):
+        return text
     try:
         share = float(text)
     except ValueError:
@@ -114,9 +103,17 @@ def prior_of(text: str) -> Prior:
     return share
 
 
-def folds_of(answers: Answers, seed: int) -> Iterator[tuple[Indices, Indices]]:
-    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both."""
-    names = sorted({str(s) for s in answers.speakers})
-    groups = np.array([names.index(str(s)) for s in answers.speakers])
+def folds_of(
+    speakers: Sequence[Hashable], truth: Indices, seed: int
+) -> Iterator[tuple[Indices, Indices]]:
+    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both.
+
+    Raises DataError: a clip has no speaker, or there is only one.
+    """
+    if not all(speakers):
+        raise DataError("some clips have no speaker, so folds cannot be made; leave them out")
+    names, groups = np.unique([str(s) for s in speakers], return_inverse=True)
+    if len(names) < 2:
+        raise DataError("clips of one speaker: a fit on them could not be measured on another")
     cut = StratifiedGroupKFold(min(FOLDS, len(names)), shuffle=True, random_state=seed)
-    yield from cut.split(groups, answers.truth, groups)
+    yield from cut.split(groups, truth, groups)

@@ -1,37 +1,32 @@
 """Fits a combiner of voters, on predictions about speakers that no voter was trained on.
 
-    temperatures        one per voter, which maximises the likelihood of its probabilities
-    weighted            weights of a mean of probabilities, by expectation maximisation
-    logistic            `logistic.py`
-    mlp, forest         `meta.py`
-
 Each fold of speakers is measured with a fit on the other folds, by the monitor's own decision code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.combiner import FROM_FILE, Member, Method
+from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Member, Method
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
 from abhinaya.models.vote.fitted import FLOOR
 from abhinaya.train.ensemble.answers import (
     LEAST_CLIPS,
     NEUTRAL,
     Answers,
-    Learner,
     Prior,
     folds_of,
     importance,
 )
-from abhinaya.train.ensemble.logistic import Regressions
-from abhinaya.train.ensemble.meta import SOUP, Forests, Networks
+from abhinaya.train.ensemble.chosen import Chosen
+from abhinaya.train.ensemble.logistic import REGRESSIONS
+from abhinaya.train.ensemble.meta import SOUP, Forests, networks
 from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices
 
@@ -44,10 +39,22 @@ class Fit:
     """A fitted combiner, and its decisions on held-out speakers."""
 
     rule: Rule
-    plans: Mapping[str, str] = field(default_factory=dict)
+    plans: Mapping[str, str]
     """What was chosen for each set of voters."""
-    held_out: tuple[Decision, ...] = ()
+    held_out: tuple[Decision, ...]
     """[N] decisions, each by a fit on other speakers."""
+
+    def into(self, combiner: Combiner, least: float) -> Combiner:
+        """Return a combiner of these voters with what was fitted, and its threshold."""
+        heat, weights, fitted = self.rule.temperatures, self.rule.weights, self.rule.fitted
+        members = {
+            name: Member(m.model, m.version, heat.get(name, 1.0), weights.get(name, 1.0))
+            for name, m in combiner.members.items()
+        }
+        method = self.rule.method
+        return replace(
+            combiner, method=method, members=members, min_confidence=least, fitted=fitted
+        )
 
 
 def fit_ensemble(
@@ -59,12 +66,12 @@ def fit_ensemble(
     """
     _check(answers, method)
     weights = importance(answers.truth, prior)
-    folds = list(folds_of(answers, seed))
-    learner: Learner | None = None
+    folds = list(folds_of(answers.speakers, answers.truth, seed))
+    learner: Chosen | Forests | None = None
     if method == "logistic":
-        learner = Regressions(answers, weights, folds)
+        learner = Chosen(answers, weights, folds, REGRESSIONS)
     elif method == "mlp":
-        learner = Networks(answers, weights, folds, seed, soup)
+        learner = Chosen(answers, weights, folds, networks(seed, soup), rated=True)
     elif method == "forest":
         learner = Forests(answers, weights, seed)
 
@@ -72,7 +79,7 @@ def fit_ensemble(
         return Rule(
             method,
             weights=_mixture(answers, rows, weights) if method == "weighted" else {},
-            temperatures=answers.temperatures(rows, weights),
+            temperatures={v: answers.temperature(v, rows, weights) for v in answers.voters},
             fitted=learner(rows) if learner else None,
         )
 
@@ -80,18 +87,12 @@ def fit_ensemble(
     for learnt, left in folds:
         there = rule(learnt)
         held_out |= {int(i): decide(answers.votes[i], there) for i in left}
-    everyone = np.arange(len(answers.truth))
-    decisions = tuple(held_out[i] for i in range(len(everyone)))
-    return Fit(rule(everyone), learner.plans if learner else {}, decisions)
+    decisions = tuple(held_out[i] for i in sorted(held_out))
+    plans = learner.plans if learner else {}
+    return Fit(rule(np.arange(len(answers.truth))), plans, decisions)
 
 
 def _check(answers: Answers, method: Method) -> None:
-    if not answers.voters:
-        raise DataError("0 voters: give predictions of at least one")
-    if not all(answers.speakers):
-        raise DataError("some clips have no speaker, so folds cannot be made; leave them out")
-    if len(set(answers.speakers)) < 2:
-        raise DataError("clips of one speaker: a fit on them could not be measured on another")
     if len(set(answers.truth.tolist())) < 2:
         raise DataError(f"all clips are {LABELS[int(answers.truth[0])]}: there is nothing to fit")
     needed = LEAST_CLIPS if method in (*FROM_FILE, "weighted") else 1
@@ -116,14 +117,6 @@ def _mixture(
             posterior /= posterior.sum(axis=1, keepdims=True)
             shares = np.average(posterior, axis=0, weights=weights[rows])
     return dict(zip(answers.voters, (shares * len(shares)).tolist(), strict=True))
-
-
-def members_of(rule: Rule, models: Mapping[str, tuple[str, str]]) -> dict[str, Member]:
-    """Return the members of a fitted rule; `models` has model and version of each voter."""
-    return {
-        name: Member(*model, rule.temperatures[name], rule.weights.get(name, 1.0))
-        for name, model in models.items()
-    }
 
 
 def least_confidence(decisions: Sequence[Decision], truth: Indices, most_alarms: float) -> float:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.labels import ATTRIBUTES, HIGH, LOW
+from abhinaya.models.labels import ATTRIBUTES, HIGH, LOW, Attributes
+from abhinaya.models.vote.fitted import Fusion
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import Draws, Statistic, draws
@@ -42,6 +43,15 @@ def rater(name: str, predictions: Predictions, clips: Sequence[Clip]) -> Rater:
     found = found_answers(name, rated, clips, _FEWEST)
     nothing = (math.nan,) * len(ATTRIBUTES)
     values = np.array([one or nothing for one in found], np.float64)
+    return Rater(name, (values - LOW) / (HIGH - LOW))
+
+
+def fused(name: str, raters: Sequence[Rater], fusion: Fusion) -> Rater:
+    """Return the fused ratings of the systems that rated each clip."""
+    values = np.full(raters[0].values.shape, np.nan)
+    for i in np.flatnonzero(np.any([rater.answered for rater in raters], axis=0)):
+        given = {r.name: Attributes.from_unit(r.values[i]) for r in raters if r.answered[i]}
+        values[i] = fusion(given)
     return Rater(name, (values - LOW) / (HIGH - LOW))
 
 

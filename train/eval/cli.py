@@ -19,11 +19,12 @@ from typing import Any
 from abhinaya.models.command_line import Parser
 from abhinaya.models.text import say
 from abhinaya.models.vote.ensemble import Rule
+from abhinaya.models.vote.fitted import MEAN
 from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval import models as eval_models
-from abhinaya.train.eval.attributes import rated, rater
+from abhinaya.train.eval.attributes import fused, rated, rater
 from abhinaya.train.eval.predict import run
 from abhinaya.train.eval.predictions import (
     Predictions,
@@ -87,6 +88,12 @@ def _tables(args: argparse.Namespace) -> Output:
     if rating := {name: of for name, of in found.items() if of.rates}:
         on = rated(manifest.clips, args.by_speaker, args.resamples, args.seed)
         raters = [rater(name, of, on.clips) for name, of in rating.items()]
+        several = [one for one in raters if one.name in voters_of(args, found)]
+        if len(several) > 1:
+            rule = rule_of(args, {one.name: rating[one.name] for one in several})
+            raters.append(fused("mean of all", several, MEAN))
+            if rule.fusion is not MEAN:
+                raters.append(fused("fitted fusion", several, rule.fusion))
         report |= measured_attributes(on, len(manifest.clips), raters)
     if voting := {name: of for name, of in found.items() if of.votes}:
         report |= _labels(args, manifest, voting)

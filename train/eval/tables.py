@@ -189,6 +189,7 @@ def with_combiner(rule: Rule, combiner: Combiner) -> Rule:
         weights=combiner.weights,
         temperatures=combiner.temperatures,
         fitted=combiner.fitted,
+        fusion=combiner.fusion,
     )
 
 

@@ -37,6 +37,7 @@ CORPUS: Final = "corpus"
 """Value of `asr`: the transcripts of the corpus are used."""
 VOTE: Final = "vote"
 FUSED: Final = "attributes"
+REFINED: Final = "refined"
 """Rows of the whole system: its vote on the labels, its fused attributes."""
 _NAME: Final = re.compile(r"[\w.+-]+(/[\w.+-]+)?")
 _GROUPS: Final = ("members", "variants", "attributes.members")
@@ -94,8 +95,16 @@ class Ensemble:
 class Attributes:
     """The models of arousal, valence and dominance, and how their answers are fused."""
 
-    method: str = setting("mean", doc="how the members are fused")
+    method: str = setting("mean", doc="how the members are fused", choices=("mean", "ridge"))
     members: tuple[Member, ...] = setting((), doc="models that give attributes")
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refiner:
+    """A language model that revises the vote."""
+
+    model: str = setting("", doc="its name on the server; empty: the vote is not revised")
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -119,6 +128,7 @@ class System:
     variants: tuple[Member, ...] = setting((), doc="models that are only measured")
     ensemble: Ensemble = field(default_factory=Ensemble)
     attributes: Attributes = field(default_factory=Attributes)
+    refiner: Refiner = field(default_factory=Refiner)
     data: SystemData = field(default_factory=SystemData)
     known: tuple[str, ...] = setting((), doc="facts of the paper or its code")
     assumed: tuple[str, ...] = setting((), doc="choices that were not published")
@@ -193,11 +203,11 @@ def _conflicts(system: System) -> Iterator[str]:
     if not (system.members or system.attributes.members):
         yield "members is empty, and so is attributes.members: a system needs a model"
     for member in system.models:
-        if not _NAME.fullmatch(member.name) or member.name in (VOTE, FUSED):
+        if not _NAME.fullmatch(member.name) or member.name in (VOTE, FUSED, REFINED):
             yield f"the name {member.name!r}: use letters, digits, and . + - _ /"
         if bool(member.recipe) == bool(member.model):
             yield f"{member.name}: give either recipe or model"
-    known = {*names, VOTE, FUSED, *(m.alias for m in system.members if m.alias)}
+    known = {*names, VOTE, FUSED, REFINED, *(m.alias for m in system.members if m.alias)}
     for i, of in enumerate(system.published):
         if of.split not in SPLITS or of.figure not in FIGURES:
             yield (

@@ -22,13 +22,13 @@ from abhinaya.models.registry import load
 from abhinaya.models.tiny import text
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, SpeechNetwork, word_features
 from abhinaya.models.tiny.text import TinyText
-from abhinaya.models.vote.combiner import Combiner
+from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.train.command import Say
 from abhinaya.train.data.clips import READERS
 from abhinaya.train.data.texts import sentences
 from abhinaya.train.ensemble.answers import Answers
-from abhinaya.train.ensemble.fit import fit_ensemble, least_confidence, members_of
+from abhinaya.train.ensemble.fit import fit_ensemble, least_confidence
 from abhinaya.train.tiny.context import Before, Voices
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import (
@@ -90,13 +90,11 @@ def fit_vote(data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Say = 
     fit = fit_ensemble(answers, "logistic", recipe.neutral, recipe.seed)
     least = least_confidence(fit.held_out, answers.truth, recipe.most_alarms)
     say(f"{len(cases)} cases; {dict(fit.plans)}; unknown below {least:.3f}")
-    models = {name: (model, load(model).card.version) for name, model in NAMES.items()}
     speakers = {"speakers": sorted(set(map(str, items.speaker[items.corpus != READERS])))}
-    made_by = "abhinaya train tiny-vote"
+    members = {n: Member(model, load(model).card.version) for n, model in NAMES.items()}
+    plain = Combiner("logistic", members, made_by="abhinaya train tiny-vote", fitted_on=speakers)
     path = out / FILE
-    members = members_of(fit.rule, models)
-    rule = Combiner("logistic", members, least, fit.rule.fitted, made_by, speakers, {})
-    write_combiner(path, rule)
+    write_combiner(path, fit.into(plain, least))
     sums.record(path)
     return path
 

@@ -333,8 +333,8 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch) -
         ({"base_url": "http://10.0.0.1/v1"}, "unencrypted.*allow_http"),
         ({"output": "yaml"}, "use auto"),
         ({"attempts": 0}, "below 1"),
-        ({"prompt": "theirs"}, "use ours or published"),
-        ({"prompt": "published", "prosody": True}, "holds one sentence"),
+        ({"prompt": "theirs"}, "use one of ours, published, refine"),
+        ({"prompt": "published", "prosody": True}, "has fixed contents"),
         ({"timeout_s": float("nan")}, "below 0.1"),
     ],
 )

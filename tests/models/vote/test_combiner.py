@@ -81,8 +81,10 @@ def test_a_weighted_product_of_probabilities_by_hand():
 def test_features_are_floored_logs_and_a_bare_label_counts_as_certain():
     impossible = Ballot("sad", (0, 0, 0, 0, 0, 0, 1.0, 0))
     expected = np.log([FLOOR] * 6 + [1.0, FLOOR])
-    np.testing.assert_allclose(features([impossible]), expected)
-    np.testing.assert_allclose(features([Ballot("sad")]), expected)
+    np.testing.assert_allclose(features(impossible), expected)
+    np.testing.assert_allclose(features(Ballot("sad")), expected)
+    rated = Ballot("sad", attributes=(1.0, 4.0, 7.0))
+    assert features(rated, logs=False, rated=True).tolist() == [0] * 6 + [1, 0, 0, 0.5, 1]
 
 
 def test_a_label_that_nobody_was_fitted_on_is_never_given():
@@ -255,14 +257,15 @@ def test_damaged_trees_are_refused(tmp_path: Path, changes):
         (lambda f: f.update(labels=["bored"]), LabelsError, "bored"),
         (lambda f: f.update(labels=["sad", "sad"]), LabelsError, "sad"),
         (lambda f: f["layers"].pop("S1+ST1+T2"), DamagedFileError, "all of its voters"),
-        (lambda f: f["layers"].update({"S1+X": f["layers"].pop("S1")}), DamagedFileError, "S1.X"),
+        (lambda f: f["voters"].pop("S1"), DamagedFileError, "all of its voters"),
+        (lambda f: f["layers"].update({"S1+X": f["layers"].pop("S1")}), DamagedFileError, "16 inp"),
         (lambda f: f["layers"].update({"ST1+S1": f["layers"].pop("S1+ST1")}),
-         DamagedFileError, "does not fit 8 inputs of each voter"),
-        (lambda f: f["layers"].update(S1=[]), DamagedFileError, "model of S1 does not fit"),
+         DamagedFileError, "ST1.S1 does not have its voters in order"),
+        (lambda f: f["layers"].update(S1=[]), DamagedFileError, "S1 does not have 8 inputs and 7"),
         (lambda f: f["layers"]["S1"][0]["bias"].pop(), DamagedFileError, "model of S1 does not"),
         (lambda f: f["layers"]["S1"][0]["weights"][0].pop(), DamagedFileError, "different lengths"),
         (lambda f: [row.pop() for row in f["layers"]["S1"][0]["weights"]],
-         DamagedFileError, "does not fit 8 inputs of each voter and 7 labels"),
+         DamagedFileError, "S1 does not have 8 inputs and 7 outputs"),
         (lambda f: f["layers"]["S1"][0]["bias"].append(1e999), DamagedFileError, "c.json"),
     ],
 )  # fmt: skip

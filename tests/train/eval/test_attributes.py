@@ -120,13 +120,13 @@ def test_files_of_attributes_alone_are_printed_and_drawn(
     assert "Table 1" not in said
     report = json.loads((tmp_path / "r.json").read_text())
     systems = report["attributes"]["systems"]
-    assert [s["name"] for s in systems] == ["A", "B"]
+    assert [s["name"] for s in systems] == ["A", "B", "mean of all"]
     assert systems[1]["gain"]["comparison"]["difference"]["value"] == pytest.approx(
         1 - systems[0]["mean"]["value"]
     )
     page = (tmp_path / "r.html").read_text()
     assert "Table 6" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     for part in page.split("<svg")[1:]:
         ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>")
     assert 'width="-' not in page  # a negative CCC has no bar
