@@ -64,12 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("abhinaya eval", __doc__)
     add = parser.add_argument
     add("manifest", type=Path, help="the truth: made by abhinaya data prepare")
-    add(
-        "predictions",
-        nargs="*",
-        metavar="[NAME=]FILE",
-        help="CSV of one system (its name: NAME, or the file's), or JSON lines of the monitor",
-    )
+    about = "CSV of one system (its name: NAME, or the file's), or JSON lines of the monitor"
+    add("predictions", nargs="*", metavar="[NAME=]FILE", help=about)
     add("--split", help="score one split only, for example dev")
     add("--by-speaker", action="store_true", help="resample speakers instead of clips")
     add("--resamples", type=int, default=1_000, help="default: %(default)s")

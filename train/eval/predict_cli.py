@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from abhinaya.models.base import Card
 from abhinaya.models.command_line import Parser
@@ -23,8 +22,6 @@ from abhinaya.train.eval.models import add_models, asked
 from abhinaya.train.eval.predict import run, write_challenge, write_predictions
 from abhinaya.train.eval.predictions import found_answers, named_file, read_all
 from abhinaya.train.eval.rules import add_rule, rule_of, vote, voters_of
-
-FORMS: Final = ("label", "attributes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,13 +63,13 @@ def _predict(args: argparse.Namespace) -> int:
     voters = voters_of(args, read_all(files))
     rule = rule_of(args, voters)
     for name, of in voters.items():
-        if lacking := found_answers(name, of.ballots, clips).count(None):
-            say(f"{name}: no answer to {lacking} of {len(clips)} clips", file=sys.stderr)
+        if without := found_answers(name, of.ballots, clips).count(None):
+            say(f"{name}: no answer to {without} of {len(clips)} clips", file=sys.stderr)
     answers = vote(voters, clips, rule)
     if args.vote is not None or len(voters) > 1 or args.combiner is not None:
         write_predictions(joint, Card("vote", rule.method, frozenset(), LABELS, ""), clips, answers)
-        labels, rated = ([bool(getattr(a, key)) for a in answers.values()] for key in FORMS)
-        what = f"{sum(labels)} labelled, {sum(rated)} rated"
+        labels = sum(bool(answer.label) for answer in answers.values())
+        what = f"{labels} labelled, {sum(bool(a.attributes) for a in answers.values())} rated"
         say(f"{joint}: {'+'.join(voters)}: {len(clips)} clips, {what}")
     for form, path in (("labels", args.labels), ("attributes", args.attributes)):
         if path is not None:
