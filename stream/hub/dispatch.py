@@ -308,7 +308,7 @@ class Dispatch:
         if node is None or service not in node.held.get(task, ()):
             return False
         node.held[task].discard(service)
-        node.idle_since.pop(task, None)
+        node.unworked = None if node.unworked == task else node.unworked
         if not part:
             node.done[service] = node.done.get(service, 0) + 1
         if not node.held[task]:

@@ -73,8 +73,12 @@ class Node:
     """Time of the last message from the node."""
     held: dict[TaskKey, set[str]] = field(default_factory=dict)
     """By task: services that have not answered yet."""
-    idle_since: dict[TaskKey, float] = field(default_factory=dict)
-    """By task that it holds: its first heartbeat that said that it works on nothing."""
+    unworked: TaskKey | None = None
+    """The task that it has held longest, if a heartbeat said that it works on nothing."""
+    unworked_s: float = 0.0
+    """Seconds without work since then: without the batches of others, and without silence."""
+    idle_at: float | None = None
+    """Time of its last heartbeat, if that said that it works on nothing."""
     done: dict[str, int] = field(default_factory=dict)
     """Number of answers by service, without partials."""
     silent: bool = False
@@ -147,15 +151,12 @@ class Alive:
 
     def beat(self, now: float, node: Node, age_s: float | None, cpu_s: float | None) -> str:
         """Handle a heartbeat with age and processor time of the batch; return why it must go."""
+        idle_s = self._idle_s(now, node, age_s)
         if node.silent:
             node.silent, node.suspicion = False, None
         node.last_received = now
-        if age_s is None:
-            # a task that is on its way may be older than one such heartbeat, not than two
-            node.idle_since = {task: node.idle_since.get(task, now) for task in node.held}
-            idle_s = now - min(node.idle_since.values(), default=now)
-            if idle_s > self._limits.task_s:
-                return f"holds a task, and has worked on nothing for {idle_s:.1f} s"
+        if idle_s > self._limits.task_s:
+            return f"holds a task, and has worked on nothing for {idle_s:.1f} s"
         if age_s is None or age_s <= self._limits.task_s:
             node.suspicion = None
             return ""
@@ -165,6 +166,19 @@ class Alive:
         look = None if cpu_s is None else Sample(now, cpu_s)
         gone = not self._limits.supervised and node.suspicion.judge(look).deadly
         return reason if gone else ""
+
+    def _idle_s(self, now: float, node: Node, age_s: float | None) -> float:
+        """Return for how long the node has worked on nothing, although it holds a task.
+
+        Tasks arrive in order and it begins with the oldest: a later one may still be on its way.
+        """
+        before, node.idle_at = node.idle_at, now if age_s is None else None
+        oldest = next(iter(node.held), None)
+        if node.unworked != oldest:
+            node.unworked, node.unworked_s = oldest if age_s is None else None, 0.0
+        elif oldest and age_s is None and before is not None and not node.silent:
+            node.unworked_s += now - before
+        return node.unworked_s
 
     def silent(self, now: float) -> list[tuple[str, str]]:
         """Return (node, reason) for the nodes that must go because of their silence."""
@@ -184,7 +198,8 @@ class Alive:
         """Note that the hub itself did not run: nobody was silent meanwhile."""
         for node in self._nodes.values():
             node.last_received += seconds
-            node.idle_since = {task: at + seconds for task, at in node.idle_since.items()}
+            if node.idle_at is not None:
+                node.idle_at += seconds
 
     def suspects(self) -> Iterator[Suspect]:
         """Yield the nodes that may be stuck, for the one who watches their processes."""

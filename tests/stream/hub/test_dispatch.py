@@ -226,9 +226,36 @@ def test_a_node_that_says_it_is_idle_and_never_answers_goes_like_a_stuck_one() -
     assert bench.beat(9.5, "S-0", None) == bench.beat(12.0, "S-0", None) == []
     bench.dispatch.alive.paused(5.0)  # the hub itself did not run
     assert bench.beat(24.5, "S-0", None) == bench.beat(24.6, "S-0", 1.0) == []
+    assert bench.beat(24.7, "S-0", None) == []
     bench.up("S-1")
     why = "holds a task, and has worked on nothing for 10.2 s"
-    assert bench.beat(24.7, "S-0", None) == [("down", "S-0", why), given("S-1", 1)]
+    assert bench.beat(24.9, "S-0", None) == [("down", "S-0", why), given("S-1", 1)]
+
+
+def test_a_node_that_waited_while_it_worked_or_was_silent_is_not_idle() -> None:
+    bench = Bench(supervised=True)
+    bench.up("S-0", credits=3)
+    bench.submit(0)
+    bench.submit(1)
+    assert bench.beat(0.0, "S-0", None) == [], "both are on their way"
+    for second in range(1, 12):
+        assert bench.beat(second, "S-0", float(second)) == [], "a slow first batch, without 1"
+    assert bench.answer("S-0", 0) == []
+    assert bench.beat(12.0, "S-0", None) == bench.beat(13.0, "S-0", None) == [], "1 may wait so"
+    bench.dispatch.tick(30.0)  # it starved
+    assert bench.beat(30.0, "S-0", None) == [], "its first message, before it has read any"
+    assert bench.beat(31.0, "S-0", 0.5) == bench.answer("S-0", 1) == []
+
+
+def test_tasks_behind_the_oldest_one_may_still_be_on_their_way() -> None:
+    bench = Bench(supervised=True)
+    bench.up("S-0", credits=3)
+    for sequence in range(3):
+        bench.submit(sequence)
+    for sequence in range(3):  # a slow network: each takes 8 s
+        for second in range(0, 8, 2):
+            assert bench.beat(8.0 * sequence + second, "S-0", None) == []
+        assert bench.answer("S-0", sequence) == []
 
 
 def test_answers_that_come_twice_late_or_from_a_node_that_was_given_up() -> None:
