@@ -6,7 +6,6 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -34,7 +33,7 @@ from abhinaya.stream.errors import (
 )
 from abhinaya.stream.front.vad import find_model
 from abhinaya.stream.log import add_log_flags, open_log
-from abhinaya.stream.run.directory import keep_logs, remove_old, run_directory
+from abhinaya.stream.run.directory import keep_logs, make_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
@@ -101,9 +100,7 @@ def guarded(program: str, body: Callable[[], int]) -> int:
 def _kept_traceback() -> str:
     """Write the traceback to a file; return ` with FILE`, nothing if no folder can be written."""
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="abhinaya-", suffix=".log", delete=False
-        ) as log:
+        with (make_kept() / "traceback.log").open("w", encoding="utf-8") as log:
             say_traceback(log)
     except OSError:
         return ""

@@ -89,13 +89,13 @@ class Canary:
         if isinstance(answer, Failed) and answer.retry:
             return f"{service} failed on the test recording: {answer.reason}"
         of = node.gives[service]
-        if of.trial and isinstance(answer, Vote) and answer.probabilities:
-            fault = difference(of.trial, answer.probabilities)
-            return fault and f"{service}: {fault}"
+        by_card = of.trial and isinstance(answer, Vote) and answer.probabilities
+        if by_card and (fault := difference(of.trial, by_card)):
+            return f"{service}: {fault}"
         known = self._known.setdefault((service, of.model, of.version), answer)
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        fault = _difference(known, answer)
+        fault = (_rated_otherwise if by_card else _difference)(known, answer)
         return fault and f"{service}: {fault}"
 
     def late(self, now: float, nodes: Iterable[Node]) -> Iterator[tuple[str, str]]:
@@ -127,10 +127,8 @@ def _task(sequence: int, services: tuple[str, ...]) -> Task:
 
 def _difference(known: Answer, answer: Answer) -> str:
     if isinstance(known, Vote) and isinstance(answer, Vote):
-        if known.attributes and answer.attributes:
-            rated = known.attributes, answer.attributes
-            if fault := difference(*rated, ATTRIBUTES, (HIGH - LOW) * TOLERANCE):
-                return fault
+        if fault := _rated_otherwise(known, answer):
+            return fault
         if known.probabilities and answer.probabilities:
             return difference(known.probabilities, answer.probabilities)
         if known.label != answer.label:
@@ -145,3 +143,13 @@ def _difference(known: Answer, answer: Answer) -> str:
     if type(known) is not type(answer):
         return f"{type(answer).__name__} to the test recording, {type(known).__name__} before"
     return ""
+
+
+def _rated_otherwise(known: Answer, answer: Answer) -> str:
+    if not (isinstance(known, Vote) and isinstance(answer, Vote)):
+        return ""
+    before, now = known.attributes, answer.attributes
+    if before is None or now is None:
+        wrong = before is not now
+        return f"it rates the test recording {now}, and rated it {before} before" if wrong else ""
+    return difference(before, now, ATTRIBUTES, (HIGH - LOW) * TOLERANCE)

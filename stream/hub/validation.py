@@ -124,8 +124,10 @@ def _fault_of_service(service: Service, services: frozenset[str], combiner: Comb
         return f"{name} needs a transcript, but is the transcriber"
     if name == REFINER and service.stateful:
         return f"{name} is asked about single segments and cannot keep a state"
-    if combiner is None or not service.labels or name == REFINER:
+    if combiner is None or kind != "vote" or name == REFINER:
         return ""
+    if not service.labels and name not in combiner.members:
+        return ""  # its attributes are not an input of the fit
     fault = combiner.fault(name, service.model, service.version)
     return fault and f"{fault}: fit vote.combiner again, or use the model that it was fitted on"
 
@@ -150,7 +152,8 @@ def fault_of_answer(gives: Mapping[str, Service], answer: Vote | Transcript | Fa
         return ""
     if answer.attributes is not None and not service.attributes:
         return f"{service.name} gave attributes, which it did not announce"
-    if not answer.label and answer.attributes is not None and answer.probabilities is None:
+    rates = answer.attributes is not None and answer.probabilities is None
+    if not answer.label and rates and service.name != REFINER:
         return ""
     if answer.label not in service.labels:
         return f"{service.name} voted {answer.label!r}, which it did not announce"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -28,8 +27,8 @@ LONGEST: Final = 107 - len(f"/{PREFIX}12345678/sinks")
 """Maximum bytes of the path of the folder in which the directory is made."""
 ROOM: Final = 256 * 1024
 """Bytes that a run needs at least for its settings, notes and logs."""
-_KEPT: Final = re.compile(rf"{PREFIX}(logs-[a-z0-9_]{{8}}|[a-z0-9_]{{8}}\.log)")
-"""Names of what is kept when a run fails: the logs of its processes, the traceback of a bug."""
+KEPT: Final = "kept-by-abhinaya"
+"""Empty file in each directory of logs that are kept: a name alone does not say that it is ours."""
 YOUNG_S: Final = 10.0
 """A younger directory is not removed: its run may not have locked it yet."""
 
@@ -111,15 +110,20 @@ def remove_dead(base: Path, now: float | None = None) -> None:
 def remove_old(days: float, now: float | None = None) -> None:
     """Remove the kept logs of this user that are older than `days`; 0 keeps them all."""
     oldest = (time.time() if now is None else now) - 86_400 * days
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if days else ():
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}logs-*") if days else ():
         with contextlib.suppress(OSError):  # another run removes it too
-            found = path.lstat()
-            if not _KEPT.fullmatch(path.name) or found.st_uid != os.getuid():
+            found, mark = path.lstat(), path / KEPT
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
                 continue
-            if found.st_mtime < oldest and stat.S_ISDIR(found.st_mode):
+            if found.st_mtime < oldest and stat.S_ISREG(mark.lstat().st_mode):
                 shutil.rmtree(path, ignore_errors=True)
-            elif found.st_mtime < oldest and stat.S_ISREG(found.st_mode):
-                path.unlink()
+
+
+def make_kept() -> Path:
+    """Make a directory for logs that stay after the run, until `remove_old` removes it."""
+    kept = Path(tempfile.mkdtemp(prefix=f"{PREFIX}logs-"))
+    (kept / KEPT).touch()
+    return kept
 
 
 def keep_logs(directory: Path) -> Path | None:
@@ -128,7 +132,7 @@ def keep_logs(directory: Path) -> Path | None:
     if not logs:
         return None
     try:
-        kept = Path(tempfile.mkdtemp(prefix=f"{PREFIX}logs-"))
+        kept = make_kept()
         for path in logs:
             shutil.copy(path, kept)
     except OSError:  # the disk is full: the error itself is shown all the same

@@ -14,7 +14,7 @@ import pytest
 
 from abhinaya.stream import log
 from abhinaya.stream.errors import SinkError
-from abhinaya.stream.run.directory import keep_logs
+from abhinaya.stream.run.directory import KEPT, keep_logs
 
 
 def flags(*arguments: str) -> argparse.Namespace:
@@ -84,7 +84,7 @@ def test_the_logs_of_a_run_that_failed_are_kept(tmp_path: Path) -> None:
     (tmp_path / "front-0.log").touch()
     kept = keep_logs(tmp_path)
     assert kept is not None
-    assert [path.name for path in kept.iterdir()] == ["hub.log"]
+    assert {path.name for path in kept.iterdir()} == {"hub.log", KEPT}
     (tmp_path / "hub.log").unlink()
     assert keep_logs(tmp_path) is None
 

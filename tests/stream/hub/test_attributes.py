@@ -12,6 +12,7 @@ from abhinaya.stream.hub.admission import Admission
 from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.segments import Stream
+from abhinaya.stream.hub.validation import fault_of_answer, fault_of_node
 from abhinaya.stream.settings.config import WorkerConfig
 from abhinaya.stream.wire.messages import NodeUp, Refused, Verdict, Vote
 
@@ -106,6 +107,35 @@ def test_a_node_that_rates_otherwise_than_before_is_named() -> None:
         faults.append(canary.answered(node, vote))
     assert faults[:2] == ["", ""]
     assert faults[2].endswith("wrong: arousal 5.00, not 3.00")
+
+
+def test_a_node_with_the_right_labels_and_other_attributes_or_none_is_named() -> None:
+    trial = (1.0, *[0.0] * (len(LABELS) - 1))
+    service = replace(fakes.service("S1"), attributes=True, trial=trial, trial_ms=1.0)
+    node = Node("n", "1", {"S1": service}, 9)
+    canary = Canary(30.0, 60.0)
+    assert not list(canary.tasks(0.0, [node]))
+    faults = []
+    for turn, rated in enumerate((Attributes(3, 4, 4), Attributes(5, 4, 4), None), 1):
+        ((_, task),) = canary.tasks(30.0 * turn, [node])
+        vote = fakes.vote(task.sequence, "S1")
+        vote = replace(vote, stream=CANARY, label=LABELS[0], probabilities=trial, attributes=rated)
+        faults.append(canary.answered(node, vote))
+    assert faults[0] == ""
+    assert faults[1].endswith("wrong: arousal 5.00, not 3.00")
+    assert faults[2].startswith("S1: it rates the test recording None, and rated it A 3.0")
+
+
+def test_a_fusion_that_was_fitted_on_another_model_of_attributes_is_refused() -> None:
+    combiner = Combiner("mean", {"A": Member("other")})
+    ready = replace(fakes.ready("S1"), gives=(replace(fakes.service("S1", **RATES), name="A"),))
+    assert "as other, which is now" in fault_of_node(ready, frozenset({"A"}), combiner)
+
+
+def test_a_refiner_must_answer_with_a_label() -> None:
+    refiner = replace(fakes.service("refiner"), attributes=True)
+    vote = replace(alone(0, 3.0, 4.0, 4.0), voter="refiner")
+    assert "voted ''" in fault_of_answer({"refiner": refiner}, vote)
 
 
 def test_under_load_attributes_go_before_labels_and_never_stand_alone() -> None:

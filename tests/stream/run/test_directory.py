@@ -14,7 +14,7 @@ import zmq
 
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.run import directory as directories
-from abhinaya.stream.run.directory import LONGEST, remove_dead, remove_old, run_directory
+from abhinaya.stream.run.directory import LONGEST, keep_logs, remove_dead, remove_old, run_directory
 from abhinaya.stream.wire.sockets import sinks_endpoint, workers_endpoint
 
 
@@ -92,23 +92,25 @@ def test_kept_logs_go_after_some_days_and_nothing_else_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    ours = ["abhinaya-0a_b1c2d.log", "abhinaya-logs-0a_b1c2d"]
-    others = ["abhinaya-notes.log", "abhinaya-logs-of-me", "abhinaya-logs", "x-0a_b1c2d.log"]
-    for name in (*ours, *others):
-        (tmp_path / name).mkdir() if "logs" in name else (tmp_path / name).touch()
-    (tmp_path / ours[1] / "hub.log").write_text("odd")
-    (tmp_path / "abhinaya-00000000.log").symlink_to(tmp_path / "x-0a_b1c2d.log")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "hub.log").write_text("odd")
+    kept = keep_logs(tmp_path / "run")
+    assert kept
+    others = {"abhinaya-training.log", "abhinaya-logs-20261130", "abhinaya-logs-0a_b1c2d", "run"}
+    for name in others:  # those of the user, whatever they are called
+        (tmp_path / name).mkdir(exist_ok=True) if "." not in name else (tmp_path / name).touch()
+    (tmp_path / "abhinaya-logs-link0000").symlink_to(kept)
     day = time.time() + 86_400
     remove_old(0, day * 2)
     remove_old(1.1, day)
-    assert {*ours, *others} < {path.name for path in tmp_path.iterdir()}
+    assert kept.exists()
     with monkeypatch.context() as foreign:
         foreign.setattr(os, "getuid", lambda: -1)
         remove_old(0.9, day)
-    assert (tmp_path / ours[0]).exists(), "that of another user"
+    assert kept.exists(), "that of another user"
     remove_old(0.9, day)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*others, "abhinaya-00000000.log"}
+    assert left == {*others, "abhinaya-logs-link0000"}
 
 
 def test_a_directory_with_a_file_of_the_name_of_the_lock_is_not_ours(tmp_path: Path) -> None:
