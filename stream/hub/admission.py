@@ -216,10 +216,7 @@ class Admission:
         return self._costs[service].share_s if service in self._costs else 0.0
 
     def _load(
-        self,
-        per_s: float,
-        processes: Mapping[tuple[str, ...], int],
-        shares: Mapping[str, float],
+        self, per_s: float, processes: Mapping[tuple[str, ...], int], shares: Mapping[str, float]
     ) -> float:
         loads = [
             per_s * sum(self._cost(s) * shares.get(s, 1.0) for s in services) / replicas

@@ -20,11 +20,7 @@ from abhinaya.stream.hub.publisher import Door, Outgoing, Publisher
 from abhinaya.stream.hub.rights import REVOKED, Gate, Refusals
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.streams import Streams
-from abhinaya.stream.hub.validation import (
-    LONGEST_REASON,
-    fault_of_answer,
-    fault_of_node,
-)
+from abhinaya.stream.hub.validation import LONGEST_REASON, fault_of_answer, fault_of_node
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import (

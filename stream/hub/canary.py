@@ -95,8 +95,8 @@ class Canary:
         known = self._known.setdefault((service, of.model, of.version), answer)
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        fault = (_rated_otherwise if by_card else _difference)(known, answer)
-        return fault and f"{service}: {fault}"
+        fault = _rated_otherwise(known, answer) or ("" if by_card else _difference(known, answer))
+        return f"{service}: {fault}" if fault else ""
 
     def late(self, now: float, nodes: Iterable[Node]) -> Iterator[tuple[str, str]]:
         """Yield (node, reason) for the nodes that did not answer in time; forget dead nodes."""
@@ -127,8 +127,6 @@ def _task(sequence: int, services: tuple[str, ...]) -> Task:
 
 def _difference(known: Answer, answer: Answer) -> str:
     if isinstance(known, Vote) and isinstance(answer, Vote):
-        if fault := _rated_otherwise(known, answer):
-            return fault
         if known.probabilities and answer.probabilities:
             return difference(known.probabilities, answer.probabilities)
         if known.label != answer.label:
@@ -146,10 +144,8 @@ def _difference(known: Answer, answer: Answer) -> str:
 
 
 def _rated_otherwise(known: Answer, answer: Answer) -> str:
-    if not (isinstance(known, Vote) and isinstance(answer, Vote)):
-        return ""
-    before, now = known.attributes, answer.attributes
-    if before is None or now is None:
-        wrong = before is not now
-        return f"it rates the test recording {now}, and rated it {before} before" if wrong else ""
-    return difference(before, now, ATTRIBUTES, (HIGH - LOW) * TOLERANCE)
+    before, now = (one.attributes if isinstance(one, Vote) else None for one in (known, answer))
+    if before and now:
+        return difference(before, now, ATTRIBUTES, (HIGH - LOW) * TOLERANCE)
+    differ = type(known) is type(answer) and before != now
+    return f"it rates the test recording {now}, and {before} before" if differ else ""

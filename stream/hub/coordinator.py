@@ -24,12 +24,7 @@ from abhinaya.stream.hub.publisher import MAX_LISTED, Publisher
 from abhinaya.stream.hub.segments import Record, Segments, Stream
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.task_inputs import task_of
-from abhinaya.stream.hub.validation import (
-    FURTHEST_SAMPLES,
-    REFINER,
-    TRANSCRIBER,
-    service_of,
-)
+from abhinaya.stream.hub.validation import FURTHEST_SAMPLES, REFINER, TRANSCRIBER, service_of
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.vote import rule_of
 from abhinaya.stream.wire.messages import (

@@ -76,7 +76,7 @@ class Node:
     unworked: TaskKey | None = None
     """The task that it has held longest, if a heartbeat said that it works on nothing."""
     unworked_s: float = 0.0
-    """Seconds without work since then: without the batches of others, and without silence."""
+    """Seconds since then in which it worked on nothing and was not silent."""
     idle_at: float | None = None
     """Time of its last heartbeat, if that said that it works on nothing."""
     done: dict[str, int] = field(default_factory=dict)
@@ -198,8 +198,7 @@ class Alive:
         """Note that the hub itself did not run: nobody was silent meanwhile."""
         for node in self._nodes.values():
             node.last_received += seconds
-            if node.idle_at is not None:
-                node.idle_at += seconds
+            node.idle_at = None
 
     def suspects(self) -> Iterator[Suspect]:
         """Yield the nodes that may be stuck, for the one who watches their processes."""

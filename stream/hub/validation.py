@@ -9,15 +9,7 @@ from typing import Final
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.clock import to_samples, to_seconds
-from abhinaya.stream.wire.messages import (
-    Failed,
-    Gap,
-    Ready,
-    Segment,
-    Service,
-    Transcript,
-    Vote,
-)
+from abhinaya.stream.wire.messages import Failed, Gap, Ready, Segment, Service, Transcript, Vote
 
 TRANSCRIBER: Final = "asr"
 """Name of the service that [asr] of the profile describes."""
@@ -124,10 +116,9 @@ def _fault_of_service(service: Service, services: frozenset[str], combiner: Comb
         return f"{name} needs a transcript, but is the transcriber"
     if name == REFINER and service.stateful:
         return f"{name} is asked about single segments and cannot keep a state"
-    if combiner is None or kind != "vote" or name == REFINER:
+    fits = combiner is not None and (service.labels or name in combiner.members)
+    if combiner is None or not fits or name == REFINER:
         return ""
-    if not service.labels and name not in combiner.members:
-        return ""  # its attributes are not an input of the fit
     fault = combiner.fault(name, service.model, service.version)
     return fault and f"{fault}: fit vote.combiner again, or use the model that it was fitted on"
 

@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -112,11 +111,9 @@ def remove_old(days: float, now: float | None = None) -> None:
     oldest = (time.time() if now is None else now) - 86_400 * days
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}logs-*") if days else ():
         with contextlib.suppress(OSError):  # another run removes it too
-            found, mark = path.lstat(), path / KEPT
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                continue
-            if found.st_mtime < oldest and stat.S_ISREG(mark.lstat().st_mode):
-                shutil.rmtree(path, ignore_errors=True)
+            found, ours = path.lstat(), (path / KEPT).exists()
+            if ours and found.st_uid == os.getuid() and found.st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True)  # not if it is a link
 
 
 def make_kept() -> Path:

@@ -123,7 +123,7 @@ def test_a_node_with_the_right_labels_and_other_attributes_or_none_is_named() ->
         faults.append(canary.answered(node, vote))
     assert faults[0] == ""
     assert faults[1].endswith("wrong: arousal 5.00, not 3.00")
-    assert faults[2].startswith("S1: it rates the test recording None, and rated it A 3.0")
+    assert faults[2].startswith("S1: it rates the test recording None, and A 3.0")
 
 
 def test_a_fusion_that_was_fitted_on_another_model_of_attributes_is_refused() -> None:
