@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from abhinaya.bench.reproduce.plan import VALIDATION
 from abhinaya.train.eval.report import as_text, page, plain
-from abhinaya.train.recipes.system import FUSED, VOTE, System
+from abhinaya.train.recipes.system import FUSED, REFINED, VOTE, System
 
 TEMPLATE: Final = Path(__file__).with_name("reproduction.html")
 SCHEMA: Final = "abhinaya.reproduction/1"
+_BY_FOLDS: Final = {(VOTE, "macro-F1"): "macro_f1", (FUSED, "mean CCC"): "ccc_ridge"}
+"""Row and figure -> its name in the metrics of a fitted file."""
 _PLAIN: Final = {"weighted-F1": "weighted_f1", "accuracy": "accuracy", "UAR": "recall"}
 Figure = Mapping[str, float]
 """`value`, and its interval `low` and `high` where it has one."""
@@ -39,26 +42,40 @@ def figure_of(report: Mapping[str, Any], row: str, name: str) -> Figure | None:
     return scores and {"value": scores["f1"]}
 
 
+def compared(system: System, found: Mapping[str, Any], work: Path) -> list[dict[str, Any]]:
+    """Return each published figure beside the lab's; `found` are the reports by set.
+
+    A figure on a set without labels is compared with that on the validation list. What was fitted
+    on that list, vote or fusion, is measured by folds of speakers: those left out of each fit; a
+    figure that has no such measure is marked.
+    """
+    vote, fusion = (_metrics(work / f"{name}.json") for name in ("combiner", "fusion"))
+    fitted = {VOTE: vote, REFINED: vote, FUSED: fusion}
+    rows: list[dict[str, Any]] = []
+    for published in system.published:
+        on = published.split if published.split in found else VALIDATION
+        lab = figure_of(found.get(on, {}), published.of, published.figure)
+        if on == VALIDATION and (metrics := fitted.get(published.of)):
+            held_out = metrics.get(_BY_FOLDS.get((published.of, published.figure), ""))
+            on = (
+                f"{VALIDATION}, by folds" if held_out is not None else f"{VALIDATION}, fitted on it"
+            )
+            lab = lab if held_out is None else {"value": held_out}
+        whole_dev = on == VALIDATION and published.split == "dev" and not system.data.balanced
+        same = on == published.split or whole_dev
+        rows.append({**plain(published), "row": published.of, "lab": lab, "on": on, "same": same})
+    return rows
+
+
 def write_report(
     system: System, tables: Mapping[str, Path], seconds: Mapping[str, float], out: Path
 ) -> None:
     """Write the report of a system as `out` (HTML), and as JSON beside it.
 
-    `tables` are the files of `abhinaya eval` by set, `seconds` the time of each finished step. A
-    figure on a set without labels is compared with that on the validation list. A vote that was
-    fitted on that list is measured by folds of speakers: those left out of each fit.
+    `tables` are the files of `abhinaya eval` by set, `seconds` the time of each finished step.
     """
     found = {of: json.loads(path.read_bytes()) for of, path in tables.items()}
-    combiner, rows = out.with_name("combiner.json"), []
-    fitted = json.loads(combiner.read_bytes())["metrics"] if combiner.exists() else {}
-    for published in system.published:
-        on = published.split if published.split in found else "validation"
-        lab = figure_of(found.get(on, {}), published.of, published.figure)
-        if fitted and on == "validation" and published.of == VOTE:
-            own = published.figure == "macro-F1"
-            on, lab = "validation, by folds", {"value": fitted["macro_f1"]} if own else None
-        same = on == published.split or (published.split == "dev" and not system.data.balanced)
-        rows.append({**plain(published), "row": published.of, "lab": lab, "on": on, "same": same})
+    rows = compared(system, found, out.parent)
     groups: dict[str, list[tuple[str, Figure]]] = {}
     for member in system.models:
         figure = figure_of(found.get("validation", {}), member.name, "macro-F1")
@@ -72,3 +89,9 @@ def write_report(
         half = path.with_name(f"{path.name}.half")
         half.write_text(f"{content}\n", "utf-8")
         half.replace(path)
+
+
+def _metrics(path: Path) -> Mapping[str, Any]:
+    """Return what was measured when a file was fitted; empty if it does not exist."""
+    found: Mapping[str, Any] = json.loads(path.read_bytes())["metrics"] if path.exists() else {}
+    return found
