@@ -43,26 +43,23 @@ def figure_of(report: Mapping[str, Any], row: str, name: str) -> Figure | None:
 
 
 def compared(system: System, found: Mapping[str, Any], work: Path) -> list[dict[str, Any]]:
-    """Return each published figure beside the lab's; `found` are the reports by set.
+    """Return each published figure beside the lab's, on its set or the validation list.
 
-    A figure on a set without labels is compared with that on the validation list. What was fitted
-    on that list, vote or fusion, is measured by folds of speakers: those left out of each fit; a
-    figure that has no such measure is marked.
+    What was fitted on that list is measured by folds of speakers left out; if not, it is marked.
     """
-    vote, fusion = (_metrics(work / f"{name}.json") for name in ("combiner", "fusion"))
-    fitted = {VOTE: vote, REFINED: vote, FUSED: fusion}
+    files = {VOTE: "combiner.json", REFINED: "combiner.json", FUSED: "fusion.json"}
     rows: list[dict[str, Any]] = []
     for published in system.published:
         on = published.split if published.split in found else VALIDATION
         lab = figure_of(found.get(on, {}), published.of, published.figure)
-        if on == VALIDATION and (metrics := fitted.get(published.of)):
+        file = work / files.get(published.of, "-")
+        if on == VALIDATION and file.exists():
+            metrics = json.loads(file.read_bytes())["metrics"]
             held_out = metrics.get(_BY_FOLDS.get((published.of, published.figure), ""))
-            on = (
-                f"{VALIDATION}, by folds" if held_out is not None else f"{VALIDATION}, fitted on it"
-            )
+            on = "validation, fitted on it" if held_out is None else "validation, by folds"
             lab = lab if held_out is None else {"value": held_out}
-        whole_dev = on == VALIDATION and published.split == "dev" and not system.data.balanced
-        same = on == published.split or whole_dev
+        whole = on == VALIDATION and published.split == "dev" and not system.data.balanced
+        same = whole or on == published.split
         rows.append({**plain(published), "row": published.of, "lab": lab, "on": on, "same": same})
     return rows
 
@@ -72,7 +69,7 @@ def write_report(
 ) -> None:
     """Write the report of a system as `out` (HTML), and as JSON beside it.
 
-    `tables` are the files of `abhinaya eval` by set, `seconds` the time of each finished step.
+    `tables` are files of `abhinaya eval` by set, `seconds` the times of finished steps.
     """
     found = {of: json.loads(path.read_bytes()) for of, path in tables.items()}
     rows = compared(system, found, out.parent)
@@ -89,9 +86,3 @@ def write_report(
         half = path.with_name(f"{path.name}.half")
         half.write_text(f"{content}\n", "utf-8")
         half.replace(path)
-
-
-def _metrics(path: Path) -> Mapping[str, Any]:
-    """Return what was measured when a file was fitted; empty if it does not exist."""
-    found: Mapping[str, Any] = json.loads(path.read_bytes())["metrics"] if path.exists() else {}
-    return found

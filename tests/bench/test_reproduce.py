@@ -216,8 +216,8 @@ def test_what_stops_the_road_is_named(
         (["--only", "trian"], "step 'trian': unknown; known: prepare, check, lists, train labels"),
         (["--variants", "S9"], "--variants S9: unknown; known: none"),
         (["--sets", "test9"], "split 'test9': no clip is in it"),
-        (["--batch", "0"], "--batch 0: is out of range"),
-        (["--max-missing", "nan"], "--max-missing nan: is out of range"),
+        (["--batch", "0"], "out of range: give --max-missing"),
+        (["--max-missing", "nan"], "out of range: give --max-missing"),
         (["--with", "/none.toml"], "--with: /none.toml cannot be read"),
     ):
         assert reproduce(corpus, work, *more) in (1, 2)
