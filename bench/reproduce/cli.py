@@ -64,13 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    for flag, value, fits in (
-        ("--max-missing", args.max_missing, 0 <= args.max_missing <= 1),
-        ("--batch", args.batch, args.batch >= 1),
-        ("--wait-s", args.wait_s, args.wait_s >= 0),
-    ):
-        if not fits:
-            raise DataError(f"{flag} {value}: is out of range; see `abhinaya reproduce --help`")
+    if not (0 <= args.max_missing <= 1 and args.batch >= 1 and args.wait_s >= 0):
+        raise DataError("out of range: give --max-missing 0 to 1, --batch from 1, --wait-s from 0")
     changes = [*(read_table("--with", path) for path in args.files), *map(change_of, args.set)]
     changes += [] if args.asr is None else [{"data": {"asr": args.asr}}]
     system = load_system(args.system, changes)

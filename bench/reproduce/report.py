@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from abhinaya.bench.reproduce.plan import VALIDATION
 from abhinaya.train.eval.report import as_text, page, plain
-from abhinaya.train.recipes.system import FUSED, VOTE, System
+from abhinaya.train.recipes.system import FUSED, REFINED, VOTE, System
 
 TEMPLATE: Final = Path(__file__).with_name("reproduction.html")
 SCHEMA: Final = "abhinaya.reproduction/1"
+_BY_FOLDS: Final = {(VOTE, "macro-F1"): "macro_f1", (FUSED, "mean CCC"): "ccc_ridge"}
+"""Row and figure -> its name in the metrics of a fitted file."""
 _PLAIN: Final = {"weighted-F1": "weighted_f1", "accuracy": "accuracy", "UAR": "recall"}
 Figure = Mapping[str, float]
 """`value`, and its interval `low` and `high` where it has one."""
@@ -39,26 +42,37 @@ def figure_of(report: Mapping[str, Any], row: str, name: str) -> Figure | None:
     return scores and {"value": scores["f1"]}
 
 
+def compared(system: System, found: Mapping[str, Any], work: Path) -> list[dict[str, Any]]:
+    """Return each published figure beside the lab's, on its set or the validation list.
+
+    What was fitted on that list is measured by folds of speakers left out; if not, it is marked.
+    """
+    files = {VOTE: "combiner.json", REFINED: "combiner.json", FUSED: "fusion.json"}
+    rows: list[dict[str, Any]] = []
+    for published in system.published:
+        on = published.split if published.split in found else VALIDATION
+        lab = figure_of(found.get(on, {}), published.of, published.figure)
+        file = work / files.get(published.of, "-")
+        if on == VALIDATION and file.exists():
+            metrics = json.loads(file.read_bytes())["metrics"]
+            held_out = metrics.get(_BY_FOLDS.get((published.of, published.figure), ""))
+            on = "validation, fitted on it" if held_out is None else "validation, by folds"
+            lab = lab if held_out is None else {"value": held_out}
+        whole = on == VALIDATION and published.split == "dev" and not system.data.balanced
+        same = whole or on == published.split
+        rows.append({**plain(published), "row": published.of, "lab": lab, "on": on, "same": same})
+    return rows
+
+
 def write_report(
     system: System, tables: Mapping[str, Path], seconds: Mapping[str, float], out: Path
 ) -> None:
     """Write the report of a system as `out` (HTML), and as JSON beside it.
 
-    `tables` are the files of `abhinaya eval` by set, `seconds` the time of each finished step. A
-    figure on a set without labels is compared with that on the validation list. A vote that was
-    fitted on that list is measured by folds of speakers: those left out of each fit.
+    `tables` are files of `abhinaya eval` by set, `seconds` the times of finished steps.
     """
     found = {of: json.loads(path.read_bytes()) for of, path in tables.items()}
-    combiner, rows = out.with_name("combiner.json"), []
-    fitted = json.loads(combiner.read_bytes())["metrics"] if combiner.exists() else {}
-    for published in system.published:
-        on = published.split if published.split in found else "validation"
-        lab = figure_of(found.get(on, {}), published.of, published.figure)
-        if fitted and on == "validation" and published.of == VOTE:
-            own = published.figure == "macro-F1"
-            on, lab = "validation, by folds", {"value": fitted["macro_f1"]} if own else None
-        same = on == published.split or (published.split == "dev" and not system.data.balanced)
-        rows.append({**plain(published), "row": published.of, "lab": lab, "on": on, "same": same})
+    rows = compared(system, found, out.parent)
     groups: dict[str, list[tuple[str, Figure]]] = {}
     for member in system.models:
         figure = figure_of(found.get("validation", {}), member.name, "macro-F1")

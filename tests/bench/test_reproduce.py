@@ -24,8 +24,8 @@ from trainer_fakes import SMALL, shrunk
 
 from abhinaya.bench.reproduce import cli, run
 from abhinaya.bench.reproduce.plan import Step, make_sets
-from abhinaya.bench.reproduce.report import figure_of
-from abhinaya.models.labels import LABELS
+from abhinaya.bench.reproduce.report import compared, figure_of
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.train.data.manifest import read_manifest, write_manifest
 from abhinaya.train.errors import DataError, TrainingError
@@ -216,8 +216,8 @@ def test_what_stops_the_road_is_named(
         (["--only", "trian"], "step 'trian': unknown; known: prepare, check, lists, train labels"),
         (["--variants", "S9"], "--variants S9: unknown; known: none"),
         (["--sets", "test9"], "split 'test9': no clip is in it"),
-        (["--batch", "0"], "--batch 0: is out of range"),
-        (["--max-missing", "nan"], "--max-missing nan: is out of range"),
+        (["--batch", "0"], "out of range: give --max-missing"),
+        (["--max-missing", "nan"], "out of range: give --max-missing"),
         (["--with", "/none.toml"], "--with: /none.toml cannot be read"),
     ):
         assert reproduce(corpus, work, *more) in (1, 2)
@@ -283,3 +283,19 @@ def test_every_published_figure_has_a_place_in_the_tables() -> None:
     assert joint is not None
     assert joint["value"] == 0.6
     assert figure_of(report, "S2", "macro-F1") is figure_of({}, "attributes", "mean CCC") is None
+
+
+def test_what_was_fitted_on_the_validation_list_is_not_compared_on_it(tmp_path: Path) -> None:
+    values = {"value": 0.9, "low": 0.8, "high": 1.0}
+    rated = {"name": "attributes", "mean": values, "each": dict.fromkeys(ATTRIBUTES, values)}
+    tables = {"validation": {"attributes": {"systems": [rated]}}}
+    (tmp_path / "fusion.json").write_text('{"metrics": {"ccc_ridge": 0.3}}')
+    rows = compared(load_system("emojudge"), tables, tmp_path)
+    found = {row["what"]: row for row in rows if row["row"] == "attributes"}
+    folds, marked = found["validation mean CCC"], found["validation CCC valence"]
+    assert (folds["lab"], folds["on"], folds["same"]) == (
+        {"value": 0.3}, "validation, by folds", False,
+    )  # fmt: skip
+    assert (marked["lab"], marked["on"], marked["same"]) == (
+        values, "validation, fitted on it", False,
+    )  # fmt: skip
