@@ -79,6 +79,7 @@ def test_every_repository_of_the_package_is_pinned_or_warned_of() -> None:
     """
     known_to_follow = {
         "3loi/SER-Odyssey-Baseline-WavLM-Categorical",
+        "3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes",
         "joeddav/distilbert-base-uncased-go-emotions-student",
         "lmsys/vicuna-13b-v1.1", "superb/hubert-base-superb-er",
         "superb/wav2vec2-large-superb-er", "tsinghua-ee/SALMONN", "tsinghua-ee/SALMONN-7B",
