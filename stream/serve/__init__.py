@@ -1,0 +1,1 @@
+"""The gateway: API, console, telephone lines, history."""
