@@ -4,6 +4,7 @@
     |-- ConfigError         2   a flag, a profile or an environment variable is wrong
     |-- SourceError         3   audio cannot be read: missing, empty, not audio, unknown device
     |-- SinkError           4   results cannot be written: missing folder, full disk
+    |   `-- StoreError      4   the history cannot be opened, read or written
     |-- ProcessError        5   a process of the monitor did not start or died too often
     |-- ModelError          6   a model is missing, damaged or not allowed (models/errors.py)
     |-- NetworkError        7   an endpoint is in use, unreachable, or refused: keys are missing
@@ -22,7 +23,7 @@ from abhinaya.models.errors import AbhinayaError, ModelError
 
 __all__ = [
     "AbhinayaError", "ConfigError", "ModelError", "NetworkError", "ProcessError", "SinkError",
-    "SourceError", "WireError",
+    "SourceError", "StoreError", "WireError",
 ]  # fmt: skip
 
 EXIT_OK: Final = 0
@@ -44,6 +45,10 @@ class SinkError(AbhinayaError):
     """Results cannot be written."""
 
     exit_code = 4
+
+
+class StoreError(SinkError):
+    """The history cannot be opened, read or written."""
 
 
 class ProcessError(AbhinayaError):

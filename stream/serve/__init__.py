@@ -1,1 +1,1 @@
-"""The gateway: a web console, an API and telephone lines for the monitor."""
+"""The gateway: API, console, telephone lines, history."""

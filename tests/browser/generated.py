@@ -1,4 +1,4 @@
-"""A server with the console and generated events: for the performance scene, and to look at pages."""
+"""A server with the console and generated events, for the scene that measures frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.serve import pages
 
-WORDS = "I would like to change the date of my ticket and nobody has called me back since".split()
+WORDS = ("my ticket", "I would like", "nobody", "called me back", "since Friday", "change the date")
 
 
 def verdict(chance: random.Random, stream: int, segment: int, number: int) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def verdict(chance: random.Random, stream: int, segment: int, number: int) -> di
         "leading": label, "confidence": 0.65, "agreement": 1.0, "margin": 0.5, "revision": 0,
         "final": True, "part": 0, "reason": "", "refinement": None, "votes": votes, "missing": [],
         "transcript": {
-            "text": " ".join(chance.sample(WORDS, 9)), "translation": "", "confidence": 0.9,
+            "text": " ".join(chance.sample(WORDS, 4)), "translation": "", "confidence": 0.9,
             "language": "en", "language_probability": None, "reason": "", "final": True,
             "stable_words": 9, "words": [],
         },

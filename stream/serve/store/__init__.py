@@ -1,0 +1,1 @@
+"""The history: events, verdicts, alerts and corrections in one SQLite file."""

@@ -1,0 +1,54 @@
+"""The index of words. It follows the segments by up to 2 s: many rows at once cost far less.
+
+Runs inside a transaction; the caller commits or rolls back.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Final
+
+MERGE_PAGES: Final = 200
+"""Pages that one step of merging writes: some milliseconds."""
+
+_TERM: Final = re.compile(r'"([^"]*)"|(\S+)')
+
+
+def index_next(db: sqlite3.Connection, limit: int) -> int:
+    """Index the next segments; return how many there were."""
+    done = db.execute(
+        "INSERT INTO words(rowid, text) SELECT id, text FROM segments"
+        " WHERE id > (SELECT ifnull(max(id), 0) FROM words_docsize) ORDER BY id LIMIT ?",
+        (limit,),
+    )
+    return done.rowcount
+
+
+def replace(db: sqlite3.Connection, segment: int, old: str, new: str | None) -> None:
+    """Change or remove the words of a segment, if it is indexed."""
+    if not db.execute("SELECT 1 FROM words_docsize WHERE id=?", (segment,)).fetchone():
+        return
+    db.execute("INSERT INTO words(words, rowid, text) VALUES('delete',?,?)", (segment, old))
+    if new is not None:
+        db.execute("INSERT INTO words(rowid, text) VALUES(?,?)", (segment, new))
+
+
+def merge(db: sqlite3.Connection, first: bool) -> bool:
+    """Do one step of merging the whole index, so that removed words leave the file.
+
+    Return whether more is to do.
+    """
+    before = db.total_changes
+    pages = -MERGE_PAGES if first else MERGE_PAGES
+    db.execute("INSERT INTO words(words, rank) VALUES('merge', ?)", (pages,))
+    return db.total_changes - before >= 2
+
+
+def query_of(words: str) -> str:
+    """Return what a person typed as a query: all words, the last as a beginning, "a phrase"."""
+    found = _TERM.findall(words)
+    terms = ['"' + (phrase or word).replace('"', " ") + '"' for phrase, word in found]
+    if found and found[-1][1] and not words[-1:].isspace():
+        terms[-1] += "*"
+    return " ".join(terms)
