@@ -226,6 +226,7 @@ class Front:
                 known if feed.written and not feed.source.repeatable else (),
                 lambda: self._stop.asked,
                 vad=vad,
+                heard=[info.heard for info in feed.infos],
             )
             feed.reached = speech.reached
             readable.append((feed, speech))

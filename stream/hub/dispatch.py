@@ -115,7 +115,8 @@ class Dispatch:
         without: Mapping[str, str] | None = None,
     ) -> None:
         """Add a segment for all services, except those `without`; a partial for the given ones."""
-        record.work = {name: Work() for name in (self._line_up if services is None else services)}
+        asked = filter(record.stream.allows, self._line_up if services is None else services)
+        record.work = {name: Work() for name in asked}
         self.leave_out(record, without or {})
         self._advance(record)
         self._assign()
