@@ -104,21 +104,14 @@ def _data(system: System, road: Road) -> list[Step]:
     model = ("--set", f"asr.options.model={system.data.asr}")
     hear = ("data", "transcribe", str(manifest), "--out", str(heard), "--replace", *missing, *model)
     drawn, splits = road.work / "validation.txt", [of for of in road.sets if of != VALIDATION]
-    draw: tuple[str, ...] = ("data", "validation", str(heard))
-    draw += (
-        "--per-class",
-        f"{system.data.balanced}",
-        "--seed",
-        f"{system.data.seed}",
-        "--out",
-        str(drawn),
-    )
-    draw += ("--sets", str(road.work / "sets"), *(("--with", ",".join(splits)) if splits else ()))
+    draw = ["data", "validation", str(heard), "--per-class", f"{system.data.balanced}"]
+    draw += ["--seed", f"{system.data.seed}", "--out", str(drawn)]
+    draw += ["--sets", str(road.work / "sets"), *(["--with", ",".join(splits)] if splits else [])]
     return [
         Step("prepare", prepare, (manifest,), reads=tuple(p for p in labels if p.exists())),
         Step("check", ("data", "check", str(manifest), *missing)),
         *([Step("transcripts", hear, (heard,))] if heard != manifest else ()),
-        Step("lists", draw, (drawn, *map(road.clips, (VALIDATION, *splits)))),
+        Step("lists", (*draw,), (drawn, *map(road.clips, (VALIDATION, *splits)))),
     ]
 
 
