@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Protocol
+
+from starlette.requests import HTTPConnection
 
 from abhinaya.stream.sources.base import SampleFormat
 
@@ -18,6 +20,10 @@ class Line(Protocol):
 
     def feed(self, track: int, data: bytes, position: int | None = None) -> None:
         """Take samples, whole ones; without a position they follow on."""
+        ...
+
+    def flush(self, track: int) -> None:
+        """End the segment that is being spoken now; nothing if there is none."""
         ...
 
     def close(self, reason: str = "") -> None:
@@ -39,7 +45,34 @@ class Opens(Protocol):
         """Return the call.
 
         Raises:
-            Refused: a call of this name is open, or there are too many.
+            LineError: a call of this name is open, or there are too many.
 
         """
+        ...
+
+
+class Doors(Protocol):
+    """What the routes need of the gateway."""
+
+    @property
+    def opens(self) -> Opens:
+        """Opens calls."""
+        ...
+
+    @property
+    def twilio_token(self) -> str:
+        """The auth token of the Twilio account; empty: its signatures are not checked."""
+        ...
+
+    @property
+    def twilio_next(self) -> str:
+        """Address of what Twilio does with a call after its stream has begun; empty: nothing."""
+        ...
+
+    def require(self, connection: HTTPConnection, role: str) -> object:
+        """Raise the error that answers a connection without this role."""
+        ...
+
+    def events(self, streams: tuple[str, ...]) -> AsyncGenerator[Mapping[str, Any]]:
+        """Return the events of these streams from now on."""
         ...
