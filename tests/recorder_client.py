@@ -1,4 +1,4 @@
-"""What a recorder's client (SIPREC) sends: SDP, metadata, SIP and RTP, and a gateway that listens."""
+"""What a client of SIPREC sends (SDP, metadata, SIP, RTP), and calls that keep what they get."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def multipart(*parts: tuple[str, str]) -> str:
 
 PEOPLE = {"1": ("Asha", "sip:asha@shop.example"), "2": ("Bo", "sip:bo@home.example")}
 TWO_LINES = sdp(sdp_line(40_000, "1"), sdp_line(40_002, "2"))
-BODY = multipart(
-    ("application/sdp", TWO_LINES), ("application/rs-metadata+xml", metadata(PEOPLE))
-)
+BODY = multipart(("application/sdp", TWO_LINES), ("application/rs-metadata+xml", metadata(PEOPLE)))
 MIXED = f"multipart/mixed;boundary={BOUNDARY}"
 
 
@@ -123,6 +121,9 @@ class FakeLine:
             self.gaps.append((track, len(kept), missing))
             kept += bytes(missing)
         kept += data
+
+    def flush(self, track: int) -> None:
+        raise AssertionError("recorders do not end segments")
 
     def close(self, reason: str = "") -> None:
         self.reason = reason

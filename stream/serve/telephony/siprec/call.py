@@ -14,11 +14,11 @@ from typing import Final
 
 from abhinaya.models.text import clean
 from abhinaya.stream.errors import AbhinayaError
-from abhinaya.stream.serve.telephony import sdp
-from abhinaya.stream.serve.telephony.dialogs import Invitation, Path
 from abhinaya.stream.serve.telephony.line import Line, Opens
-from abhinaya.stream.serve.telephony.rtp import Receiver
-from abhinaya.stream.serve.telephony.sip import SipError
+from abhinaya.stream.serve.telephony.siprec import sdp
+from abhinaya.stream.serve.telephony.siprec.dialogs import Invitation, Path
+from abhinaya.stream.serve.telephony.siprec.rtp import Receiver
+from abhinaya.stream.serve.telephony.siprec.sip import SipError
 
 RETRY_S: Final = 30
 DATAGRAM: Final = 8_192
@@ -70,8 +70,8 @@ class Ports:
         raise SipError(503, "all ports for RTP are in use", Retry_After=str(RETRY_S))
 
 
-class Media:
-    """The media of one call: a `dialogs.Session`.
+class RecordedCall:
+    """The media of one call, as `dialogs.Session`.
 
     Raises:
         SipError: there is no port or no room for the call.

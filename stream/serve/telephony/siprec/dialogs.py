@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from abhinaya.models.text import one_line, short_name
-from abhinaya.stream.serve.telephony import sdp, sip
-from abhinaya.stream.serve.telephony.sip import Request, Response, SipError
-from abhinaya.stream.serve.telephony.siprec import ACCEPT, SDP, Body, read, track_names
+from abhinaya.stream.serve.telephony.siprec import sdp, sip
+from abhinaya.stream.serve.telephony.siprec.body import ACCEPT, SDP, Body, read, track_names
+from abhinaya.stream.serve.telephony.siprec.sip import Request, Response, SipError
 
 T1_S: Final = 0.5
 T2_S: Final = 4.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from abhinaya.stream.serve.telephony.sip import SipError
+from abhinaya.stream.serve.telephony.siprec.sip import SipError
 
 MAX_MEDIA: Final = 16
 RATE: Final = 8_000

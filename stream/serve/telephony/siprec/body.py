@@ -17,8 +17,8 @@ from typing import Final
 from xml.etree import ElementTree
 
 from abhinaya.models.text import clean, distinct, one_line, short_name
-from abhinaya.stream.serve.telephony.sdp import Media
-from abhinaya.stream.serve.telephony.sip import SipError, uri_of
+from abhinaya.stream.serve.telephony.siprec.sdp import Media
+from abhinaya.stream.serve.telephony.siprec.sip import SipError, uri_of
 
 SDP: Final = "application/sdp"
 METADATA: Final = ("application/rs-metadata+xml", "application/rs-metadata")

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from abhinaya.stream.serve.telephony.jitter import JitterBuffer
-from abhinaya.stream.serve.telephony.sdp import RATE, Law, Media
+from abhinaya.stream.serve.telephony.siprec.sdp import RATE, Law, Media
 from abhinaya.stream.sources.pcm import to_float
 
 Address = tuple[str, int]

@@ -16,11 +16,11 @@ from typing import Final
 
 from abhinaya.models.fields import setting
 from abhinaya.stream.errors import ConfigError, NetworkError
-from abhinaya.stream.serve.telephony import sip
-from abhinaya.stream.serve.telephony.dialogs import Answerer, Dialog, Invitation, Out, Path
 from abhinaya.stream.serve.telephony.line import Opens
-from abhinaya.stream.serve.telephony.media import Media, Ports
-from abhinaya.stream.serve.telephony.rtp import plain
+from abhinaya.stream.serve.telephony.siprec import sip
+from abhinaya.stream.serve.telephony.siprec.call import Ports, RecordedCall
+from abhinaya.stream.serve.telephony.siprec.dialogs import Answerer, Dialog, Invitation, Out, Path
+from abhinaya.stream.serve.telephony.siprec.rtp import plain
 
 TICK_S: Final = 0.05
 MAX_CONNECTIONS: Final = 256
@@ -158,8 +158,8 @@ class RecordingServer:
             return self.config.host
         return bound if bound not in ("0.0.0.0", "::") else _towards(peer)  # noqa: S104
 
-    def _open(self, now: float, invitation: Invitation) -> Media:
-        return Media(now, invitation, self._opens, self._ports, self._clock, self.counts)
+    def _open(self, now: float, invitation: Invitation) -> RecordedCall:
+        return RecordedCall(now, invitation, self._opens, self._ports, self._clock, self.counts)
 
     def _send(self, outs: Iterable[Out]) -> None:
         for path, data in outs:
@@ -179,7 +179,7 @@ class RecordingServer:
                 self._send(self._watched(now, dialog))
 
     def _watched(self, now: float, dialog: Dialog) -> list[Out]:
-        assert isinstance(dialog.session, Media)
+        assert isinstance(dialog.session, RecordedCall)
         silent_s = dialog.session.tick(now)
         if silent_s is None or silent_s < self.config.timeout_s:
             return []
