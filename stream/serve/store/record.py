@@ -11,6 +11,7 @@ from typing import Any, Final
 from abhinaya.models.text import to_json
 from abhinaya.stream.report.shares import LOST
 from abhinaya.stream.serve.store import words
+from abhinaya.stream.serve.store.packed import pack
 
 KEPT: Final = frozenset((
     "verdict", "gap", "alert", "stream_started", "stream_ended", "node_up", "node_down",
@@ -45,7 +46,7 @@ def add_stream(db: sqlite3.Connection, number: int, run: str, name: str) -> None
 
 def add_event(db: sqlite3.Connection, stream: int, body: Values, now: float) -> int:
     """Return the number of the new event; 0 for one that is stored already."""
-    row = (stream, now, to_json(body))
+    row = (stream, now, pack(to_json(body)))
     cursor = db.execute("INSERT INTO events(stream, at, body) VALUES(?,?,?)", row)
     number = int(cursor.lastrowid or 0)
     match body["type"]:
@@ -119,9 +120,10 @@ def _add_segment(
     values = (body["start_s"], body["end_s"], label, body.get("confidence"), revision, number, text)
     if old is None:
         db.execute(
-            "INSERT INTO segments(start_s, end_s, label, confidence, revision, event, text,"
-            " stream, segment, at) VALUES(?,?,?,?,?,?,?,?,?,?)",
-            (*values, stream, body["segment"], at),
+            "INSERT INTO segments(start_s, end_s, label, confidence, revision, event, text, stream,"
+            " segment, at, first, party) SELECT ?,?,?,?,?,?,?, id, ?,?,?, party FROM streams"
+            " WHERE id=?",
+            (*values, body["segment"], at, number, stream),
         )
     else:
         db.execute(
