@@ -1,6 +1,6 @@
 """The private directory of a run, for sockets and logs.
 
-The path of a socket has at most 107 bytes, so a long TMPDIR is of no use. A run that was killed
+The path of a socket is short, so a long TMPDIR is of no use. A run that was killed
 leaves its directory; the next run removes it. It knows by a lock, which ends with the process. Logs
 that were kept for the user go after some days.
 """
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.wire.sockets import MAX_PATH
 
 PREFIX: Final = "abhinaya-"
 LOCK: Final = "run"
-LONGEST: Final = 107 - len(f"/{PREFIX}12345678/sinks")
+LONGEST: Final = MAX_PATH - len(f"/{PREFIX}12345678/sinks")
 """Maximum bytes of the path of the folder in which the directory is made."""
 ROOM: Final = 256 * 1024
 """Bytes that a run needs at least for its settings, notes and logs."""

@@ -42,6 +42,9 @@ what both sides queue for it meanwhile would arrive all at once, and late."""
 HANDSHAKE_MS: Final = 10_000
 """A connection that has not introduced itself by then is closed: it holds a file descriptor."""
 
+MAX_PATH: Final = 103
+"""Bytes that the path of a socket may have: Linux takes 107, macOS 103."""
+
 MAX_FILES: Final = 8192
 """File descriptors, and so connections, of a hub on TCP."""
 
@@ -77,7 +80,7 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
         directory = Path(base.removeprefix("ipc://"))
         if base in ("ipc://", "ipc:///") or base.startswith("ipc://@"):  # @: not a file, for all
             raise NetworkError(base, "is not an endpoint", "write ipc://DIRECTORY")
-        if len(os.fsencode(directory / "sinks")) > 100:
+        if len(os.fsencode(directory / "sinks")) > MAX_PATH:
             raise NetworkError(base, "is longer than a socket's path may be", "use a shorter one")
         return
     parts = urlsplit(base)

@@ -15,7 +15,7 @@ import zmq
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.run import directory as directories
 from abhinaya.stream.run.directory import LONGEST, keep_logs, remove_dead, remove_old, run_directory
-from abhinaya.stream.wire.sockets import sinks_endpoint, workers_endpoint
+from abhinaya.stream.wire.sockets import check_endpoint, sinks_endpoint, workers_endpoint
 
 
 def test_it_is_private_and_goes_at_the_end_whatever_ends_the_run(tmp_path: Path) -> None:
@@ -36,6 +36,7 @@ def test_a_folder_is_used_only_if_its_sockets_can_be_bound(tmp_path: Path, lengt
     base.mkdir()
     with run_directory({"XDG_RUNTIME_DIR": str(base)}) as directory, zmq.Context() as context:
         assert (directory.parent == base) == (length <= LONGEST)
+        check_endpoint(f"ipc://{directory}", None)
         for endpoint in (workers_endpoint, sinks_endpoint):
             with context.socket(zmq.ROUTER) as socket:
                 socket.bind(endpoint(f"ipc://{directory}"))

@@ -10,11 +10,14 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,8 +41,9 @@ class Program:
     def __init__(
         self, folder: Path, call: Path, files: int, busy_s: float, stdout: int | None = None
     ) -> None:
-        self.run_folders = folder / "run"
-        self.run_folders.mkdir()
+        # pytest's own folder may be too long for a socket: the run would then use another one
+        self.run_folders = Path(tempfile.mkdtemp(prefix="stop-", dir="/tmp"))
+        weakref.finalize(self, shutil.rmtree, self.run_folders, ignore_errors=True)
         self.output = folder / "events.jsonl"
         self.names = [f"f{number}" for number in range(files)]
         for name in self.names:
@@ -111,7 +115,7 @@ class Program:
         took_s = time.monotonic() - self.stopped_at
         assert not self.stopped_at or took_s < WITHIN_S
         assert "Traceback" not in self.errors() + self.shown()
-        assert not list(self.run_folders.iterdir())
+        self.run_folders.rmdir()  # fails if something is left in it
         assert not any(is_alive(pid) for pid in children)
         return code
 

@@ -1,0 +1,59 @@
+// Every request of the console to the gateway. The session cookie goes along by itself.
+const json = { "Content-Type": "application/json" };
+
+export class ApiError extends Error {
+  constructor(status, { message, remedy } = {}) {
+    super(message || `The server answered with status ${status}.`);
+    Object.assign(this, { status, remedy });
+  }
+}
+
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { credentials: "same-origin", ...options });
+  } catch {
+    throw new ApiError(0, { message: "The server does not answer.", remedy: "Check that abhinaya serve runs." });
+  }
+  const body = answer.headers.get("content-type")?.includes("json") ? await answer.json() : null;
+  if (!answer.ok) throw new ApiError(answer.status, body?.error);
+  return body;
+}
+
+const post = (path, body) => ask(path, { method: "POST", headers: json, body: JSON.stringify(body) });
+
+function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const text = new URLSearchParams(given).toString();
+  return text && `?${text}`;
+}
+
+const socket = (path) => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
+
+export const api = {
+  session: () => ask("/v1/session"),
+  login: (token) => post("/v1/session", { token }),
+  logout: () => ask("/v1/session", { method: "DELETE" }),
+  streams: async () => (await ask("/v1/streams")).streams,
+  stream: (id) => ask(`/v1/streams/${id}`),
+  streamsOfCall: async (call) => (await ask(`/v1/streams${query({ call })}`)).streams,
+  async eventsOf(id, apply) {
+    for (let from = 0; ;) {
+      const { events } = await ask(`/v1/streams/${id}/events${query({ from })}`);
+      events.forEach(apply);
+      if (!events.length) return;
+      from = events[events.length - 1].number;
+    }
+  },
+  events: (from) => socket(`/v1/events${query({ from })}`),
+  alerts: async () => (await ask("/v1/alerts")).alerts,
+  acknowledge: (number) => post(`/v1/alerts/${number}/acknowledge`, {}),
+  correct: (stream, segment, label, note) => post(`/v1/streams/${stream}/segments/${segment}/label`, { label, note }),
+  search: (filters) => ask(`/v1/history${query(filters)}`),
+  weeks: () => ask("/v1/history/weeks"),
+  exportAs: (filters, format) => `/v1/history/export${query({ ...filters, format })}`,
+  exportOf: (stream, format) => `/v1/history/export${query({ stream, format })}`,
+  demo: () => post("/v1/files", { demo: true }),
+  ready: () => ask("/readyz"),
+  listen: (name) => socket(`/v1/listen${query({ encoding: "linear16", sample_rate: 16000, channels: 1, interim_results: true, name })}`),
+};

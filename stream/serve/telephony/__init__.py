@@ -1,0 +1,1 @@
+"""Telephone calls as inputs: one module a protocol."""
