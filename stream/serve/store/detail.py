@@ -15,7 +15,6 @@ from abhinaya.stream.serve.store.packed import unpack
 from abhinaya.stream.serve.store.queries import Filter, streams
 from abhinaya.stream.sinks.events import wall_time
 from abhinaya.stream.sinks.rows import Decided, Lost, Segment
-from abhinaya.stream.sinks.summary import Histogram
 
 
 class _Told(msgspec.Struct):
@@ -129,7 +128,7 @@ def _rows(db: sqlite3.Connection, stream_id: int, name: str) -> list[Segment]:
 
 def _of_verdicts(db: sqlite3.Connection, stream_id: int) -> dict[str, Any]:
     """Return what only the verdicts in full know: latency, agreement, missing votes."""
-    stages: dict[str, Histogram] = {}
+    stages: dict[str, list[float]] = {}
     agreement, decided, revised, incomplete = 0.0, 0, 0, 0
     for revision, body in db.execute(
         "SELECT g.revision, e.body FROM segments g JOIN events e ON e.number = g.event"
@@ -140,14 +139,14 @@ def _of_verdicts(db: sqlite3.Connection, stream_id: int) -> dict[str, Any]:
         decided, agreement = decided + 1, agreement + told.agreement
         revised, incomplete = revised + (revision > 0), incomplete + bool(told.missing)
         for stage, ms in told.latency_ms.items():
-            stages.setdefault(stage, Histogram()).add(ms)
+            stages.setdefault(stage, []).append(ms)
     return {
         "agreement": round(agreement / decided, 4) if decided else None,
         "revised": revised,
         "incomplete": incomplete,
         "latency_ms": {
-            stage: {f"p{round(100 * q)}": round(of.quantile(q) or 0.0, 1) for q in (0.5, 0.95)}
-            for stage, of in stages.items()
+            stage: {"p50": values[len(values) // 2], "p95": values[len(values) * 95 // 100]}
+            for stage, values in ((stage, sorted(values)) for stage, values in stages.items())
         },
     }
 

@@ -64,8 +64,10 @@ def segments(file: HistoryFile, wanted: Filter, limit: int, before: str = "") ->
     """
     at, row_id = _place(before)
     where, values = _conditions(
-        wanted, label="g.label", party="g.party", at="g.at", stream="g.stream", call="s.call"
+        wanted, label="g.label", party="g.party", at="g.at", stream="g.stream", call=None
     )
+    if wanted.call:
+        where.append("g.stream IN (SELECT id FROM streams WHERE call = :call)")
     if wanted.corrected:
         where.append("g.corrected IS NOT NULL")
     match = words.query_of(wanted.words)
@@ -223,19 +225,23 @@ def _week(rows: Sequence[tuple[int, str, str, int, float]], first: int) -> dict[
 
 
 def _conditions(
-    wanted: Filter, *, label: str | None, party: str, at: str, stream: str, call: str
+    wanted: Filter, *, label: str | None, party: str, at: str, stream: str, call: str | None
 ) -> tuple[list[str], dict[str, Any]]:
     """Return the conditions of a filter and their values, for these columns."""
     given = {
-        f"{label} = :label": wanted.label if label else "",
-        f"{party} = :party": wanted.party,
-        f"{call} = :call": wanted.call,
-        f"{at} >= :since": wanted.since,
-        f"{at} < :until": wanted.until,
-        f"{stream} = :stream": wanted.stream,
+        "label": (label, "=", wanted.label),
+        "party": (party, "=", wanted.party),
+        "call": (call, "=", wanted.call),
+        "since": (at, ">=", wanted.since),
+        "until": (at, "<", wanted.until),
+        "stream": (stream, "=", wanted.stream),
     }
-    where = [condition for condition, value in given.items() if value not in (None, "")]
-    return where, {condition.rpartition(":")[2]: value for condition, value in given.items()}
+    where = [
+        f"{column} {sign} :{name}"
+        for name, (column, sign, value) in given.items()
+        if column and value not in (None, "")
+    ]
+    return where, {name: value for name, (_, _, value) in given.items()}
 
 
 def _page(select: str, where: Sequence[str], order: str) -> str:

@@ -47,6 +47,7 @@ CREATE TABLE segments(
     event INTEGER NOT NULL, text TEXT NOT NULL, corrected TEXT, UNIQUE(stream, segment));
 CREATE INDEX segments_by_time ON segments(at);
 CREATE INDEX segments_by_label ON segments(label, at);
+CREATE INDEX segments_corrected ON segments(at) WHERE corrected IS NOT NULL;
 CREATE INDEX segments_by_party ON segments(party, at);
 
 CREATE TABLE totals(
