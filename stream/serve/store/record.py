@@ -67,17 +67,18 @@ def _start(db: sqlite3.Connection, stream: int, body: Values, now: float) -> boo
     """Fill in a stream; one that was ended begins again, one that runs has begun already."""
     facts = {k: body[k] for k in ("judged", "notice", "consent") if k in body}
     facts |= body.get("facts") or {}
+    name = body["stream"]
+    call = body.get("call") or party_of(name)[0]
     values = (
         body.get("source", ""),
         bool(body.get("live")),
         json.dumps(facts),
         unix_of(body.get("wall_time"), now),
-        body.get("call"),
-        body.get("party"),
+        call,
+        body.get("party") or (name[len(call) + 1 :] if name.startswith(f"{call}/") else ""),
     )
     done = db.execute(
-        "UPDATE streams SET source=?, live=?, facts=?, started=?, call=ifnull(?, call),"
-        " party=ifnull(?, party), ended=NULL, reason=''"
+        "UPDATE streams SET source=?, live=?, facts=?, started=?, call=?, party=?, ended=NULL, reason=''"
         " WHERE id=? AND (started IS NULL OR ended IS NOT NULL)",
         (*values, stream),
     )
