@@ -78,8 +78,8 @@ def _start(db: sqlite3.Connection, stream: int, body: Values, now: float) -> boo
         body.get("party") or (name[len(call) + 1 :] if name.startswith(f"{call}/") else ""),
     )
     done = db.execute(
-        "UPDATE streams SET source=?, live=?, facts=?, started=?, call=?, party=?, ended=NULL, reason=''"
-        " WHERE id=? AND (started IS NULL OR ended IS NOT NULL)",
+        "UPDATE streams SET source=?, live=?, facts=?, started=?, call=?, party=?, ended=NULL,"
+        " reason='' WHERE id=? AND (started IS NULL OR ended IS NOT NULL)",
         (*values, stream),
     )
     return done.rowcount > 0
