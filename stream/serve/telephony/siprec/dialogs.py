@@ -231,7 +231,7 @@ class Answerer:
             raise SipError(501, f"{method} is unknown", Allow=_ALLOW)
         if method == "CANCEL":
             if _transaction(request, "INVITE") not in self._answers:
-                raise SipError(481, "there is nothing to cancel")
+                raise SipError(481, "the call to cancel is unknown")
             return [], b""
         required = request.headers.tags("require") | request.headers.tags("proxy-require")
         if unknown := sorted(required - EXTENSIONS):
@@ -265,10 +265,10 @@ class Answerer:
             raise SipError(486, "a call with this Call-ID is open")
         body = _body(request)
         if body.sdp is None:
-            raise SipError(488, "there is no SDP offer")
+            raise SipError(488, "the SDP offer is missing")
         target = _target(request)
         if not target:
-            raise SipError(400, "there is no Contact")
+            raise SipError(400, "Contact is missing")
         interval_s = _interval_s(request)
         media = sdp.parse(body.sdp)
         tracks, facts = track_names(media, body.metadata), dict(_facts(request, body))

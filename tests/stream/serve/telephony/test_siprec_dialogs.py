@@ -134,7 +134,7 @@ def test_an_error_is_repeated_over_udp_until_ack() -> None:
         (request(change={"Require": "siprec, 100rel"}), 420, "unsupported", "100rel"),
         (request(change={"Content-Type": "text/plain"}), 415, "accept", "application/sdp"),
         (request(change={"Content-Encoding": "gzip"}), 415, "accept-encoding", "identity"),
-        (request(body=b""), 488, "warning", '399 abhinaya "there is no SDP offer"'),
+        (request(body=b""), 488, "warning", '399 abhinaya "the SDP offer is missing"'),
         (
             request(body=multipart(("application/sdp", sdp("m=audio 4 RTP/SAVP 0")))),
             488,
@@ -142,7 +142,7 @@ def test_an_error_is_repeated_over_udp_until_ack() -> None:
             '399 abhinaya "SRTP is not supported, offer RTP/AVP"',
         ),
         (request(body=BODY[:80]), 400, "warning", None),
-        (request(change={"Contact": None}), 400, "warning", '399 abhinaya "there is no Contact"'),
+        (request(change={"Contact": None}), 400, "warning", '399 abhinaya "Contact is missing"'),
         (request(to_tag="unknown"), 481, "", None),
         (request("BYE", b""), 481, "", None),
         (request("CANCEL", b""), 481, "", None),
