@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from fakes import patient
 from hypothesis import given
 from hypothesis import strategies as st
 from recorder_client import BODY, MIXED, PEOPLE, metadata, multipart, request, sdp, sdp_line
@@ -106,6 +107,7 @@ def test_what_is_not_sip_has_no_answer(data: bytes) -> None:
         sip.parse(data)
 
 
+@patient
 @given(st.lists(st.integers(0, 3), max_size=6), st.data())
 def test_a_connection_is_cut_into_the_same_messages_anywhere(
     kinds: list[int], data: st.DataObject
@@ -262,6 +264,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@patient
 @given(st.lists(st.one_of(PIECES, st.binary(max_size=12)), max_size=12), st.integers(0, 400))
 def test_any_bytes_give_a_value_or_the_error_that_is_documented(
     pieces: list[bytes], cut: int

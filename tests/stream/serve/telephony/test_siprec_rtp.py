@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from fakes import patient
 from hypothesis import given
 from hypothesis import strategies as st
 from recorder_client import rtp, sdp, sdp_line, sound
@@ -119,6 +120,7 @@ def test_addresses_have_one_spelling() -> None:
     ]
 
 
+@patient
 @given(st.lists(st.tuples(st.floats(0, 2), st.binary(max_size=40)), max_size=20))
 def test_any_datagrams_are_taken(datagrams: list[tuple[float, bytes]]) -> None:
     track, now = receiver(), 0.0
