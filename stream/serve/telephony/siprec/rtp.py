@@ -97,6 +97,7 @@ class Receiver:
         self, now: float, media: Media, law: Law, signalling: str, counts: Counter[str]
     ) -> None:
         self.buffer = JitterBuffer(RATE, silence=b"\xff" if law == "mulaw" else b"\xd5")
+        self.buffer.begin(now)  # the tracks of a call share their zero
         self.newest: float | None = None
         """When the last packet of the sender came."""
         self._law, self._counts = law, counts
