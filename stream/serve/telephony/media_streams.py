@@ -107,7 +107,8 @@ async def _listen(websocket: WebSocket, session: MediaSession, idle_s: float) ->
             message = await receive(websocket, idle_s, LARGEST)
             if message is None:
                 return
-            session.receive(time.monotonic(), message)
+            if warning := session.receive(time.monotonic(), message):
+                _LOG.warning("%s: %s", session.dialect.name, warning)
     except LineError as e:
         code, reason = e.code, e.close_reason
         _LOG.warning("%s: %s", session.dialect.name, e)
