@@ -24,8 +24,6 @@ ENCODINGS: Final[dict[str, SampleFormat]] = {
     "linear16": "s16le", "linear32": "f32le", "mulaw": "mulaw", "alaw": "alaw",
 }  # fmt: skip
 MOST_CHANNELS: Final = 16
-LARGEST: Final = 1 << 20
-"""Bytes of a message; Deepgram's clients may send seconds at once."""
 PIECE: Final = 32_000
 """Bytes that a call takes at once."""
 MOST_ERRORS: Final = 10
