@@ -77,6 +77,7 @@ LIGHT = (
     "run.recorder",
     "run.supervisor",
     "commands.stream",
+    "serve.main",
 )
 MAX_IMPORT_S = 0.5
 MAX_RESIDENT_MB = 120
