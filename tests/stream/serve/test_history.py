@@ -145,7 +145,7 @@ def test_a_stream_in_full(store, events):
     assert (agent["stream"], customer["stream"]) == ("call-0/agent", "call-0/customer")
     assert agent["talk_s"] == pytest.approx(speech_s)
     assert agent["share"] + customer["share"] == pytest.approx(1.0, abs=0.001)
-    assert found["latency_ms"]["total"]["p50"] == pytest.approx(750, abs=60)
+    assert found["latest"]["latency_ms"]["total"]["p50"] == pytest.approx(750, abs=60)
     first = detail.segments(store.file, stream, 10)
     rest = detail.segments(store.file, stream, 1000, first["next"])
     assert rest["next"] is None
