@@ -109,13 +109,9 @@ class Receiver:
         """Take what is agreed now: codecs, addresses, hold."""
         self._media, self._hosts = media, {plain(media.host), plain(signalling)}
         self._sender = None
-        if media.held:
+        self.held = media.held or bool(media.fault)
+        if self.held:
             self.buffer.pause(now)
-
-    @property
-    def held(self) -> bool:
-        """Whether the sender has announced that it does not send."""
-        return self._media.held
 
     def receive(self, now: float, source: Address, data: bytes) -> None:
         """Take a datagram."""

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from gateways import running
 from recorder_client import BODY, FakeCalls, ports_of, request, rtp, sdp, sdp_line, sound
 from sipp_scenario import scenario
 
@@ -18,6 +19,7 @@ from abhinaya.stream.serve.telephony.siprec.server import RecordingServer, peer_
 from abhinaya.stream.settings.siprec import SiprecConfig
 
 LOOPBACK = "127.0.0.1"
+VIA = f"SIP/2.0/UDP {LOOPBACK};branch=z9hG4bK1"
 
 
 @asynccontextmanager
@@ -224,10 +226,23 @@ def test_settings_that_are_wrong_are_named() -> None:
         False,
     ]
 
-    async def twice() -> None:
-        async with serving(FakeCalls()) as server:
-            again = SiprecConfig(listen=f"{LOOPBACK}:{server.port}")
-            with pytest.raises(NetworkError, match="another address or port"):
-                await RecordingServer(again, FakeCalls()).start()
 
-    asyncio.run(twice())
+def test_it_begins_and_ends_with_the_gateway(tmp_path: Path) -> None:
+    first = RecordingServer(SiprecConfig(listen=f"{LOOPBACK}:0"), FakeCalls())
+    other = tmp_path / "other"
+    other.mkdir()
+    with running(tmp_path, services=[first]):
+        options = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        options.settimeout(5)
+        options.sendto(
+            request("OPTIONS", b"", change={"Via": f"{VIA};rport"}), (LOOPBACK, first.port)
+        )
+        assert options.recv(999).startswith(b"SIP/2.0 200 OK")
+        again = RecordingServer(SiprecConfig(listen=f"{LOOPBACK}:{first.port}"), FakeCalls())
+        with (
+            pytest.raises(NetworkError, match=r"serve\.siprec\.listen .*another address or port"),
+            running(other, services=[again]),
+        ):
+            pass
+    with running(other, services=[again]):
+        assert again.port == first.port
