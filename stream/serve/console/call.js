@@ -25,7 +25,7 @@ async function load(id) {
   for (const one of await api.streamsOfCall(call, run)) {
     if (!state.streams.has(one.id)) state.streams.set(one.id, one);
   }
-  const ids = [...state.streams.values()].filter((one) => one.id === id || (one.call === call && one.run === run)).map((one) => one.id);
+  const ids = [...state.streams.values()].filter((one) => one.id === id || (one.call === call && one.run === run)).map((one) => one.id).sort((a, b) => a - b);
   state.calls = new Map(ids.map((one) => [one, new Map()]));
   for (const one of ids) await api.eventsOf(one, apply);
   touch("calls");
@@ -84,6 +84,13 @@ function Transcript({ segments, sides, names, chosen, onChoose }) {
   const [follow, setFollow] = useState(true);
   const shown = all ? segments : segments.slice(-SHOWN);
   useEffect(() => { if (follow && box.current) box.current.scrollTop = box.current.scrollHeight; }, [shown.length, follow]);
+  useEffect(() => {
+    const button = chosen && box.current?.querySelector("[aria-pressed=true]");
+    if (!button) return;
+    setFollow(false);
+    const [line, list] = [button.getBoundingClientRect(), box.current.getBoundingClientRect()];
+    if (line.top < list.top || line.bottom > list.bottom) box.current.scrollTop += line.top - list.top - list.height / 3;
+  }, [chosen]);
   const scrolled = () => {
     const el = box.current;
     setFollow(el.scrollHeight - el.scrollTop - el.clientHeight < 60);
