@@ -1,7 +1,6 @@
 // One segment in full: the decision, every vote, who is missing, the latency, and its correction.
 import { html, useEffect, useRef, useState } from "./ui.js";
 import { api } from "./api.js";
-import { corrected } from "./events.js";
 import { clock, known, ms, share } from "./format.js";
 import { Bar, Mark, Problem, When } from "./parts.js";
 import { LABELS, LETTERS } from "./palette.js";
@@ -47,15 +46,15 @@ function Correction({ seg }) {
   const [problem, setProblem] = useState(null);
   const [note, setNote] = useState("");
   useEffect(() => { setProblem(null); setNote(""); }, [seg.stream_id, seg.segment]);
-  const send = (label) => api.correct(seg.stream_id, seg.segment, label, note).then(
-    (done) => { setProblem(null); corrected(seg.stream_id, seg.segment, done); }, setProblem);
+  // the correction comes back as an event, to this page as to all others
+  const send = (label) => api.correct(seg.stream_id, seg.segment, label, note).then(() => setProblem(null), setProblem);
   const now = seg.correction?.label;
   return html`<section class="correct" aria-labelledby="correct-title"><h3 id="correct-title">What was it?</h3>
     <p class="quiet small">A correction is kept with your name for training. The verdict stays as it was.</p>
     <div class="choices">${LABELS.map((label) => html`
       <button key=${label} class=${`e-${label}`} aria-pressed=${now === label} onClick=${() => send(label)}><${Mark} label=${label} /></button>`)}</div>
     <label class="field">Note <input maxlength="200" value=${note} onInput=${(event) => setNote(event.target.value)} placeholder="optional, before the label" /></label>
-    <p role="status" class="small">${now && html`Corrected from ${known(seg.correction.judged ?? seg.label)} to ${now} by ${seg.correction.who}${seg.correction.at ? html`, <${When} at=${seg.correction.at} />` : ""}.`}</p>
+    <p role="status" class="small">${now && html`Corrected from ${known(seg.correction.judged ?? seg.label)} to ${now} by ${seg.correction.by}${seg.correction.at ? html`, <${When} at=${seg.correction.at} />` : ""}.`}</p>
     <${Problem} error=${problem} /></section>`;
 }
 

@@ -3,7 +3,7 @@ import { html, render, useEffect, useState } from "./ui.js";
 import { Alerts } from "./alerts.js";
 import { api } from "./api.js";
 import { Call } from "./call.js";
-import { apply, fromApi, putAlert } from "./events.js";
+import { apply, putAlert, putStreams } from "./events.js";
 import { span } from "./format.js";
 import { History } from "./history.js";
 import { Help, PAGES, setting, turnTheme, useKeys } from "./keys.js";
@@ -12,7 +12,7 @@ import { Login } from "./login.js";
 import { Microphone } from "./microphone.js";
 import { useNow } from "./parts.js";
 import { useRoute } from "./route.js";
-import { flush, setLink, state, touch, useStore } from "./store.js";
+import { flush, setLink, state, useStore } from "./store.js";
 import { System } from "./system.js";
 import { Wall } from "./wall.js";
 
@@ -21,9 +21,8 @@ if (theme) document.documentElement.dataset.theme = theme;
 
 /** Load what events alone do not say: the streams that are open, and the alerts. */
 async function refresh() {
-  for (const stream of await api.streams()) fromApi(stream);
+  putStreams(await api.streams());
   for (const alert of await api.alerts()) putAlert(alert);
-  touch("streams");
   flush();
 }
 

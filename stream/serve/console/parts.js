@@ -90,7 +90,7 @@ export function Chart({ data, series, height = 140, y, name }) {
       series: [{}, ...series.map((one) => ({ width: 2, points: { show: false }, ...one, stroke: one.stroke ?? COLOURS[one.label] }))],
     }, data, place.current);
     chart.current = made;
-    const watch = new ResizeObserver(() => made.setSize({ width: place.current.clientWidth, height }));
+    const watch = new ResizeObserver(() => place.current && made.setSize({ width: place.current.clientWidth, height }));
     watch.observe(place.current);
     return () => { watch.disconnect(); made.destroy(); chart.current = null; };
   }, [document.documentElement.dataset.theme, series.length]);
