@@ -11,6 +11,7 @@ from typing import Any, Final
 from abhinaya.models.text import to_json
 from abhinaya.stream.report.shares import LOST
 from abhinaya.stream.serve.store import words
+from abhinaya.stream.serve.store.packed import pack
 
 KEPT: Final = frozenset((
     "verdict", "gap", "alert", "stream_started", "stream_ended", "node_up", "node_down",
@@ -45,7 +46,7 @@ def add_stream(db: sqlite3.Connection, number: int, run: str, name: str) -> None
 
 def add_event(db: sqlite3.Connection, stream: int, body: Values, now: float) -> int:
     """Return the number of the new event; 0 for one that is stored already."""
-    row = (stream, now, to_json(body))
+    row = (stream, now, pack(to_json(body)))
     cursor = db.execute("INSERT INTO events(stream, at, body) VALUES(?,?,?)", row)
     number = int(cursor.lastrowid or 0)
     match body["type"]:
@@ -66,18 +67,19 @@ def _start(db: sqlite3.Connection, stream: int, body: Values, now: float) -> boo
     """Fill in a stream; one that was ended begins again, one that runs has begun already."""
     facts = {k: body[k] for k in ("judged", "notice", "consent") if k in body}
     facts |= body.get("facts") or {}
+    name = body["stream"]
+    call = body.get("call") or party_of(name)[0]
     values = (
         body.get("source", ""),
         bool(body.get("live")),
         json.dumps(facts),
         unix_of(body.get("wall_time"), now),
-        body.get("call"),
-        body.get("party"),
+        call,
+        body.get("party") or (name[len(call) + 1 :] if name.startswith(f"{call}/") else ""),
     )
     done = db.execute(
-        "UPDATE streams SET source=?, live=?, facts=?, started=?, call=ifnull(?, call),"
-        " party=ifnull(?, party), ended=NULL, reason=''"
-        " WHERE id=? AND (started IS NULL OR ended IS NOT NULL)",
+        "UPDATE streams SET source=?, live=?, facts=?, started=?, call=?, party=?, ended=NULL,"
+        " reason='' WHERE id=? AND (started IS NULL OR ended IS NOT NULL)",
         (*values, stream),
     )
     return done.rowcount > 0
@@ -119,9 +121,10 @@ def _add_segment(
     values = (body["start_s"], body["end_s"], label, body.get("confidence"), revision, number, text)
     if old is None:
         db.execute(
-            "INSERT INTO segments(start_s, end_s, label, confidence, revision, event, text,"
-            " stream, segment, at) VALUES(?,?,?,?,?,?,?,?,?,?)",
-            (*values, stream, body["segment"], at),
+            "INSERT INTO segments(start_s, end_s, label, confidence, revision, event, text, stream,"
+            " segment, at, first, party) SELECT ?,?,?,?,?,?,?, id, ?,?,?, party FROM streams"
+            " WHERE id=?",
+            (*values, body["segment"], at, number, stream),
         )
     else:
         db.execute(

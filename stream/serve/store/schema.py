@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -40,12 +41,14 @@ CREATE TABLE events(
 CREATE INDEX events_of_stream ON events(stream, number);
 
 CREATE TABLE segments(
-    id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, segment INTEGER NOT NULL, at REAL NOT NULL,
-    start_s REAL NOT NULL, end_s REAL NOT NULL, label TEXT NOT NULL, confidence REAL,
-    revision INTEGER NOT NULL, event INTEGER NOT NULL, text TEXT NOT NULL, corrected TEXT,
-    UNIQUE(stream, segment));
+    id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, segment INTEGER NOT NULL,
+    party TEXT NOT NULL, at REAL NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL,
+    label TEXT NOT NULL, confidence REAL, revision INTEGER NOT NULL, first INTEGER NOT NULL,
+    event INTEGER NOT NULL, text TEXT NOT NULL, corrected TEXT, UNIQUE(stream, segment));
 CREATE INDEX segments_by_time ON segments(at);
 CREATE INDEX segments_by_label ON segments(label, at);
+CREATE INDEX segments_corrected ON segments(at) WHERE corrected IS NOT NULL;
+CREATE INDEX segments_by_party ON segments(party, at);
 
 CREATE TABLE totals(
     day INTEGER NOT NULL, stream INTEGER NOT NULL, label TEXT NOT NULL,
@@ -115,10 +118,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return _connect(f"{path.resolve().as_uri()}?mode=ro")
 
 
-def store_error(error: sqlite3.Error, path: Path) -> StoreError:
-    """Return an error of SQLite as one that names the file and what to do."""
+def store_error(error: sqlite3.Error | zlib.error, path: Path) -> StoreError:
+    """Return an error of SQLite or of a damaged event as one that names the file and what to do."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _CORRUPT:
+    if code in _CORRUPT or isinstance(error, zlib.error):
         reason = f"is damaged: {error}"
         remedy = f"move it and {path.name}-wal away; `sqlite3 {path.name} .recover` may save a part"
         return StoreError(path, reason, remedy)

@@ -1,0 +1,145 @@
+"""`WS /v1/listen`: audio in, results out, in the form of Deepgram's interface."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+from starlette.datastructures import QueryParams
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from abhinaya.models.text import to_json
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.serve.telephony.line import Doors
+from abhinaya.stream.serve.telephony.listen_session import (
+    LARGEST,
+    ListenSession,
+    parse_query,
+)
+from abhinaya.stream.serve.telephony.results import Answer, Results
+from abhinaya.stream.serve.telephony.sockets import IDLE_S, NORMAL, LineError, receive
+
+DRAIN_S: Final = 30.0
+"""How long the last results may take after `CloseStream`."""
+PROTOCOLS: Final = ("token", "bearer")
+"""First item of a browser's `Sec-WebSocket-Protocol`; the second one is the token."""
+_LOG: Final = logging.getLogger(__name__)
+
+
+def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> list[BaseRoute]:
+    """Return the route."""
+
+    async def endpoint(websocket: WebSocket) -> None:
+        doors.require(websocket, "ingest")
+        request_id = str(uuid4())
+        try:
+            listen = parse_query(QueryParams(websocket.scope["query_string"]).multi_items())
+            line = doors.opens(
+                f"listen:{listen.call or request_id}",
+                listen.tracks, listen.fed, listen.rate, listen.facts,
+            )  # fmt: skip
+        except (ConfigError, LineError) as e:
+            await websocket.send_denial_response(_denial(e, request_id))
+            return
+        session = ListenSession(listen, line)
+        results = Results(request_id, line.streams, listen.wishes)
+        await _Connection(websocket, session, results, doors.events(line.streams)).run(
+            idle_s, drain_s
+        )
+
+    return [WebSocketRoute("/v1/listen", endpoint)]
+
+
+def _denial(error: ConfigError | LineError, request_id: str) -> Response:
+    """Return the answer to a handshake that is refused, as Deepgram words it."""
+    code = "INVALID_QUERY_PARAMETER" if isinstance(error, ConfigError) else "TOO_MANY_REQUESTS"
+    body = {"err_code": code, "err_msg": str(error), "request_id": request_id}
+    headers = {
+        "dg-request-id": request_id,
+        "dg-error": str(error).encode("ascii", "replace").decode(),
+    }
+    return JSONResponse(body, 400 if isinstance(error, ConfigError) else 429, headers)
+
+
+class _Connection:
+    """One client: a task reads its messages, another sends it results."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        session: ListenSession,
+        results: Results,
+        events: AsyncGenerator[Mapping[str, Any]],
+    ) -> None:
+        self.websocket, self.session, self.results, self.events = (
+            websocket, session, results, events,
+        )  # fmt: skip
+        self.created = datetime.now(UTC).isoformat(timespec="milliseconds")
+
+    async def run(self, idle_s: float, drain_s: float) -> None:
+        """Serve the client until it or its patience ends."""
+        session, line = self.session, self.session.line
+        sending = asyncio.create_task(self._send_results())
+        code, reason = NORMAL, ""
+        try:
+            await self._accept()
+            while not session.ended:
+                message = await receive(self.websocket, idle_s, LARGEST)
+                if message is None:
+                    return
+                if answer := session.receive(message):
+                    await self._send(answer)
+            line.close()
+            await asyncio.wait([sending], timeout=drain_s)
+            await self._send(session.metadata(self.results.request_id, self.created))
+        except LineError as e:
+            code, reason = e.code, e.close_reason
+            _LOG.warning("listen: %s", e)
+        except (WebSocketDisconnect, OSError):
+            return
+        finally:
+            line.close(reason)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        await self.websocket.close(code, reason)
+
+    async def _accept(self) -> None:
+        offered = self.websocket.scope.get("subprotocols", ())
+        header = (b"dg-request-id", self.results.request_id.encode())
+        await self.websocket.accept(next(filter(PROTOCOLS.__contains__, offered), None), [header])
+
+    async def _send_results(self) -> None:
+        """Send results until all streams have ended."""
+        running = set(self.results.streams)
+        async with aclosing(self.events) as events:
+            async for event in events:
+                if event["type"] == "stream_ended":
+                    running.discard(event["stream"])
+                    if not running:
+                        return
+                finalized = self._finalized(event)
+                if answer := self.results.answer(event, finalized=finalized):
+                    await self._send(answer)
+
+    def _finalized(self, event: Mapping[str, Any]) -> bool:
+        """Return whether this is the first final result of a channel after its `Finalize`."""
+        if event["type"] not in ("verdict", "gap") or not event.get("final", True):
+            return False
+        channel = (
+            self.results.streams.index(event["stream"])
+            if event["stream"] in self.results.streams
+            else -1
+        )
+        is_first = channel in self.session.finalized
+        self.session.finalized.discard(channel)
+        return is_first
+
+    async def _send(self, answer: Answer) -> None:
+        await self.websocket.send_text(to_json(answer).decode())
