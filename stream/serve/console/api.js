@@ -1,10 +1,12 @@
 // Every request of the console to the gateway. The session cookie goes along by itself.
 const json = { "Content-Type": "application/json" };
 
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+
 export class ApiError extends Error {
   constructor(status, { message, remedy } = {}) {
-    super(message || `The server answered with status ${status}.`);
-    Object.assign(this, { status, remedy });
+    super(sentence(message || `The server answered with status ${status}.`));
+    Object.assign(this, { status, remedy: remedy && sentence(remedy) });
   }
 }
 
