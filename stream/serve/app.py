@@ -1,0 +1,22 @@
+"""`Gateway`: what each route of the API works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from abhinaya.stream.serve.access import Access
+from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.requests import Requests
+from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.settings.serve import ServeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts of a gateway."""
+
+    config: ServeConfig
+    access: Access
+    board: Board
+    store: Store
+    requests: Requests
