@@ -37,6 +37,7 @@ export const api = {
   login: (token) => post("/v1/session", { token }),
   logout: () => ask("/v1/session", { method: "DELETE" }),
   streams: async () => (await ask("/v1/streams")).streams,
+  nodes: async () => (await ask("/v1/nodes")).nodes,
   stream: (id) => ask(`/v1/streams/${id}`),
   streamsOfCall: async (call) => (await ask(`/v1/streams${query({ call })}`)).streams,
   async eventsOf(id, apply) {

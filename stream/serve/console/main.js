@@ -3,7 +3,7 @@ import { html, render, useEffect, useState } from "./ui.js";
 import { Alerts } from "./alerts.js";
 import { api } from "./api.js";
 import { Call } from "./call.js";
-import { putAlert, putStreams } from "./events.js";
+import { apply, putAlert, putStreams } from "./events.js";
 import { span } from "./format.js";
 import { History } from "./history.js";
 import { Help, PAGES, setting, turnTheme, useKeys } from "./keys.js";
@@ -22,6 +22,7 @@ if (theme) document.documentElement.dataset.theme = theme;
 /** Load what events alone do not say: the streams that are open, and the alerts. */
 async function refresh() {
   putStreams(await api.streams());
+  for (const event of await api.nodes()) apply(event);
   // a damaged history must not hide what is live
   const alerts = await api.alerts().catch((error) => { setLink({ text: `Alerts are missing. ${error.message}` }); return []; });
   alerts.forEach(putAlert);
