@@ -5,10 +5,10 @@ export default async ({ open, must }) => {
   const file = process.argv[5];
   const page = await open("wall", { viewport: { width: 1280, height: 860 } });
   await page.click(".rows .row .c-name a", { timeout: 60000 });
-  const angry = ".said.e-angry:not(.partial) button";
-  await page.waitForSelector(angry, { timeout: 90000 });
+  const surprise = ".said.e-surprise:not(.partial) button";
+  await page.waitForSelector(surprise, { timeout: 90000 });
   await page.waitForFunction(() => document.querySelectorAll(".said:not(.partial)").length >= 11 && document.querySelector(".said.partial"), null, { timeout: 90000 });
-  await page.locator(angry).last().click();
+  await page.locator(surprise).last().click();
   await page.mouse.move(640, 5);
   await page.waitForTimeout(400);
   await page.screenshot({ path: file });
