@@ -19,6 +19,7 @@ from abhinaya.stream.report.shares import LOST
 from abhinaya.stream.serve.store import words
 from abhinaya.stream.serve.store.file import HistoryFile
 from abhinaya.stream.serve.store.packed import unpack
+from abhinaya.stream.serve.store.record import day_of
 from abhinaya.stream.sinks.events import wall_time
 
 MAX_PARTIES: Final = 50
@@ -167,6 +168,12 @@ def parties(file: HistoryFile) -> list[dict[str, Any]]:
                 " ORDER BY streams DESC, party LIMIT 1000"
             )
         )
+
+
+def monday_of(unix_s: float) -> int:
+    """Return the day on which the week of a time begins, in the time zone of this machine."""
+    day = day_of(unix_s)
+    return day - date.fromordinal(day).weekday()
 
 
 def weeks(file: HistoryFile, monday: int) -> dict[str, Any]:
