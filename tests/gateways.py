@@ -65,7 +65,7 @@ def running(folder: Path, proxy: tuple[str, ...] = (), **limits: Any) -> Iterato
     config = ServeConfig(**limits)
     with closing(Store(folder / "history.sqlite")) as store, closing(bind("127.0.0.1", 0)) as door:
         tokens, board = Tokens(folder), Board(store)
-        requests = Requests(config, board.streams_of)
+        requests = Requests(config, folder / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.session_h)
         gateway = Gateway(config, access, board, store, requests)
         server = Server(application(gateway, proxy), door, config, board)

@@ -26,7 +26,7 @@ from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
-from abhinaya.stream.serve.api import events, openapi, session, streams
+from abhinaya.stream.serve.api import events, files, openapi, session, streams, transcriptions
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.errors import on_error, on_status
@@ -43,6 +43,8 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
     streams.routes,
     events.routes,
+    files.routes,
+    transcriptions.routes,
 )
 """The modules of the API. Each gives the routes of one topic."""
 
@@ -120,7 +122,7 @@ def serve(
         tokens = Tokens(place.data)
         store = stack.enter_context(closing(Store(place.data / "history.sqlite", observer.trouble)))
         board = Board(store)
-        requests = Requests(config.serve, board.streams_of)
+        requests = Requests(config.serve, place.data / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.serve.session_h)
         gateway = Gateway(config.serve, access, board, store, requests)
         server = Server(application(gateway, place.proxy), listener, config.serve, board, place.tls)
