@@ -27,8 +27,11 @@ from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.api import (
+    alerts,
     events,
+    exports,
     files,
+    history,
     nodes,
     openapi,
     session,
@@ -54,6 +57,9 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     events.routes,
     files.routes,
     transcriptions.routes,
+    alerts.routes,
+    history.routes,
+    exports.routes,
 )
 """The modules of the API. Each gives the routes of one topic."""
 
