@@ -67,7 +67,7 @@ def running(
     config = ServeConfig(**limits)
     with closing(Store(folder / "history.sqlite")) as store, closing(bind("127.0.0.1", 0)) as door:
         tokens, board = Tokens(folder), Board(store)
-        requests = Requests(config, board.streams_of)
+        requests = Requests(config, folder / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.session_h)
         gateway = Gateway(config, access, board, store, requests)
         server = Server(application(gateway, proxy), door, config, board, None, services)

@@ -26,7 +26,18 @@ from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
-from abhinaya.stream.serve.api import events, openapi, session, streams
+from abhinaya.stream.serve.api import (
+    alerts,
+    events,
+    exports,
+    files,
+    history,
+    nodes,
+    openapi,
+    session,
+    streams,
+    transcriptions,
+)
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.errors import on_error, on_status
@@ -42,7 +53,13 @@ from abhinaya.stream.sinks.open import Observer
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
     streams.routes,
+    nodes.routes,
     events.routes,
+    files.routes,
+    transcriptions.routes,
+    alerts.routes,
+    history.routes,
+    exports.routes,
 )
 """The modules of the API. Each gives the routes of one topic."""
 
@@ -120,7 +137,7 @@ def serve(
         tokens = Tokens(place.data)
         store = stack.enter_context(closing(Store(place.data / "history.sqlite", observer.trouble)))
         board = Board(store)
-        requests = Requests(config.serve, board.streams_of)
+        requests = Requests(config.serve, place.data / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.serve.session_h)
         gateway = Gateway(config.serve, access, board, store, requests)
         server = Server(application(gateway, place.proxy), listener, config.serve, board, place.tls)
