@@ -18,6 +18,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from abhinaya.models.text import to_json
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.serve.access import SUBPROTOCOL
+from abhinaya.stream.serve.calls import CallError
 from abhinaya.stream.serve.telephony.line import Doors
 from abhinaya.stream.serve.telephony.listen_session import (
     ListenSession,
@@ -30,9 +32,12 @@ from abhinaya.stream.serve.telephony.sockets import (
     Inbox,
     LineError,
     close,
+    closing,
 )
 
-SUBPROTOCOL: Final = "token"
+AHEAD_S: Final = 5.0
+"""Audio may come so much before its time; then nothing is read until it is due."""
+PAUSE_S: Final = 0.1
 DRAIN_S: Final = 30.0
 """How long the last results may take after `CloseStream`."""
 _LOG: Final = logging.getLogger(__name__)
@@ -50,7 +55,9 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
                 f"listen:{listen.call or request_id}",
                 listen.tracks, listen.fed, listen.rate, listen.facts,
             )  # fmt: skip
-        except (ConfigError, LineError) as e:
+        except (ConfigError, CallError) as e:
+            if websocket.headers.get("origin"):  # a browser does not see the answer of a handshake
+                raise
             await websocket.send_denial_response(_denial(e, request_id))
             return
         session = ListenSession(listen, line)
@@ -61,7 +68,7 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
     return [WebSocketRoute("/v1/listen", endpoint)]
 
 
-def _denial(error: ConfigError | LineError, request_id: str) -> Response:
+def _denial(error: ConfigError | CallError, request_id: str) -> Response:
     """Return the answer to a handshake that is refused, as Deepgram words it."""
     code = "INVALID_QUERY_PARAMETER" if isinstance(error, ConfigError) else "TOO_MANY_REQUESTS"
     body = {"err_code": code, "err_msg": str(error), "request_id": request_id}
@@ -96,11 +103,13 @@ class _Connection:
                     return
                 if answer := session.receive(message):
                     await self._send(answer)
+                while line.ahead_s > AHEAD_S:  # a recording: the sender has to wait
+                    await asyncio.sleep(PAUSE_S)
             line.close()
             await asyncio.wait([sending], timeout=drain_s)
             await self._send(session.metadata(self.results.request_id, created))
-        except LineError as e:
-            code, reason = e.code, e.close_reason
+        except (LineError, CallError) as e:
+            code, reason = closing(e)
             _LOG.warning("listen: %s", e)
         except (WebSocketDisconnect, OSError):
             return
