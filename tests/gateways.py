@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from abhinaya.stream.serve.access import Access, Tokens
-from abhinaya.stream.serve.app import Gateway
+from abhinaya.stream.serve.app import Gateway, Service
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.main import application
 from abhinaya.stream.serve.requests import Requests
@@ -60,7 +60,9 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, proxy: tuple[str, ...] = (), **limits: Any) -> Iterator[Running]:
+def running(
+    folder: Path, proxy: tuple[str, ...] = (), services: Sequence[Service] = (), **limits: Any
+) -> Iterator[Running]:
     """Serve in a thread until the end of the block."""
     config = ServeConfig(**limits)
     with closing(Store(folder / "history.sqlite")) as store, closing(bind("127.0.0.1", 0)) as door:
@@ -68,7 +70,7 @@ def running(folder: Path, proxy: tuple[str, ...] = (), **limits: Any) -> Iterato
         requests = Requests(config, board.streams_of)
         access = Access(tokens, 3600 * config.session_h)
         gateway = Gateway(config, access, board, store, requests)
-        server = Server(application(gateway, proxy), door, config, board)
+        server = Server(application(gateway, proxy), door, config, board, None, services)
         server.start()
         try:
             port = door.getsockname()[1]

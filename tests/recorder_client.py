@@ -111,9 +111,12 @@ class FakeLine:
     gaps: list[tuple[int, int, int]] = field(default_factory=list)
     """Track, position, samples."""
     reason: str | None = None
+    error: Exception | None = None
 
     def feed(self, track: int, data: bytes, position: int | None = None) -> None:
         assert self.reason is None, "fed after its end"
+        if self.error:
+            raise self.error
         kept = self.audio[track]
         missing = len(kept) if position is None else position - len(kept)
         assert missing >= 0, "fed backwards"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.board import Board
@@ -20,3 +21,15 @@ class Gateway:
     board: Board
     store: Store
     requests: Requests
+
+
+class Service(Protocol):
+    """What works in the gateway's event loop beside the web server, as a telephone line does."""
+
+    async def start(self) -> None:
+        """Begin to work; raises an AbhinayaError that ends the gateway if that is impossible."""
+        ...
+
+    async def stop(self) -> None:
+        """End all work."""
+        ...

@@ -20,6 +20,8 @@ from abhinaya.stream.sinks.events import alert_event, to_dict
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
+    NodeDown,
+    NodeUp,
     StreamEnded,
     StreamStarted,
     Verdict,
@@ -27,6 +29,7 @@ from abhinaya.stream.wire.messages import (
 
 KEPT_ENDED: Final = 200
 """Streams that have ended and are still shown."""
+KEPT_NODES: Final = 1000
 
 DISTRESS: Final = {
     "angry": 1.0,
@@ -151,6 +154,8 @@ class Board:
         """Id of our own run, known from its first stream on."""
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._ended: deque[int] = deque()
+        self._nodes: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        """The last event of each node and service, in the order of the events."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._out: deque[Item] = deque()
         self._readers: set[Subscription] = set()
@@ -177,6 +182,12 @@ class Board:
         if isinstance(event, StreamStarted):
             body |= {"call": event.info.input or event.info.stream}
         number, stream = self.post(body, run)
+        if isinstance(event, NodeUp | NodeDown):
+            with self._lock:
+                self._nodes.pop((event.node, event.service), None)
+                self._nodes[event.node, event.service] = body
+                while len(self._nodes) > KEPT_NODES:
+                    self._nodes.popitem(last=False)
         if stream:
             self._show(event, body, run, stream, number, 1000.0 * now_unix_s)
 
@@ -252,6 +263,11 @@ class Board:
         """Return every stream that is open or has ended lately."""
         with self._lock:
             return list(self._rows.values())
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return what each node said last, as events in their order."""
+        with self._lock:
+            return list(self._nodes.values())
 
     def streams_of(self, name: str) -> list[int]:
         """Return the numbers of the streams of an input."""

@@ -26,7 +26,16 @@ from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
-from abhinaya.stream.serve.api import events, openapi, session, streams
+from abhinaya.stream.serve.api import (
+    alerts,
+    events,
+    exports,
+    history,
+    nodes,
+    openapi,
+    session,
+    streams,
+)
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.errors import on_error, on_status
@@ -42,7 +51,11 @@ from abhinaya.stream.sinks.open import Observer
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
     streams.routes,
+    nodes.routes,
     events.routes,
+    alerts.routes,
+    history.routes,
+    exports.routes,
 )
 """The modules of the API. Each gives the routes of one topic."""
 

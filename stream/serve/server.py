@@ -9,6 +9,8 @@ import resource
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +18,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from abhinaya.stream.errors import ConfigError, NetworkError
+from abhinaya.stream.errors import AbhinayaError, ConfigError, NetworkError
 from abhinaya.stream.log import ROOT
+from abhinaya.stream.serve.app import Service
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.settings.serve import ServeConfig
 
@@ -114,6 +117,7 @@ class Server:
         config: the limits.
         board: the board that the loop serves.
         tls: the certificate and its key; None: no TLS.
+        services: what else works in the loop of the server; begun before, ended after it.
 
     Raises:
         ConfigError: the certificate cannot be used.
@@ -127,8 +131,9 @@ class Server:
         config: ServeConfig,
         board: Board,
         tls: tuple[Path, Path] | None = None,
+        services: Sequence[Service] = (),
     ) -> None:
-        self._listener, self._board = listener, board
+        self._listener, self._board, self._services = listener, board, services
         log = logging.getLogger("uvicorn")
         log.handlers, log.propagate = ROOT.handlers, False
         log.setLevel(logging.ERROR)
@@ -164,7 +169,7 @@ class Server:
         """Start to serve.
 
         Raises:
-            NetworkError: the server did not start.
+            AbhinayaError: the server or a service did not start.
 
         """
         self._thread.start()
@@ -179,10 +184,12 @@ class Server:
         """Do nothing if the server lives.
 
         Raises:
-            NetworkError: it has stopped.
+            AbhinayaError: it has stopped.
 
         """
         if not self._thread.is_alive():
+            if isinstance(self._fault, AbhinayaError):
+                raise self._fault
             raise NetworkError("the web server", f"has stopped: {self._fault or 'unknown reason'}")
 
     def stop(self) -> None:
@@ -199,11 +206,13 @@ class Server:
             self._fault = error
 
     async def _serve(self) -> None:
-        self._board.attach(asyncio.get_running_loop())
-        try:
+        async with AsyncExitStack() as stack:
+            self._board.attach(asyncio.get_running_loop())
+            stack.callback(self._board.detach)
+            for service in self._services:
+                await service.start()
+                stack.push_async_callback(service.stop)
             await self._server.serve([self._listener])
-        finally:
-            self._board.detach()
 
 
 def allow_files(wanted: int) -> None:

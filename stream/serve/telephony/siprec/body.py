@@ -16,7 +16,7 @@ from email.message import EmailMessage
 from typing import Final
 from xml.etree import ElementTree
 
-from abhinaya.models.text import clean, distinct, one_line, short_name
+from abhinaya.models.text import clean, distinct, one_line
 from abhinaya.stream.serve.telephony.siprec.sdp import Media
 from abhinaya.stream.serve.telephony.siprec.sip import SipError, uri_of
 
@@ -24,6 +24,7 @@ SDP: Final = "application/sdp"
 METADATA: Final = ("application/rs-metadata+xml", "application/rs-metadata")
 ACCEPT: Final = f"{SDP}, {', '.join(METADATA)}, multipart/mixed"
 MAX_PARTS: Final = 20
+LONGEST_TRACK: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +160,5 @@ def track_names(media: Sequence[Media], metadata: Metadata) -> tuple[str, ...]:
         party = metadata.parties.get(line.label, Party("", ""))
         address = re.sub(r"^(sips?|tel):", "", party.address)
         name = party.name or address or one_line(line.label) or f"line {number}"
-        names.append(short_name(name.replace("/", "_")))
+        names.append(name.replace("/", "_")[:LONGEST_TRACK])
     return tuple(distinct(names))

@@ -51,23 +51,24 @@ class Ports:
 
         """
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        fault = "none is configured"
         for i in range(len(self._pairs)):
             port = self._pairs[(self._next + i) % len(self._pairs)]
             with contextlib.ExitStack() as stack:
-                pair = [
-                    stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(2)
-                ]
                 try:
-                    pair[0].bind((self._host, port))
-                    pair[1].bind((self._host, port + 1))
-                except OSError:
+                    rtp = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                    rtcp = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                    rtp.bind((self._host, port))
+                    rtcp.bind((self._host, port + 1))
+                except OSError as error:
+                    fault = error.strerror or str(error)
                     continue
-                pair[0].setblocking(False)
-                pair[1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nobody reads RTCP
+                rtp.setblocking(False)
+                rtcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nobody reads RTCP
                 stack.pop_all()
                 self._next = (self._next + i + 1) % len(self._pairs)
-                return pair[0], pair[1]
-        raise SipError(503, "all ports for RTP are in use", Retry_After=str(RETRY_S))
+                return rtp, rtcp
+        raise SipError(503, f"no port for RTP is free: {fault}", Retry_After=str(RETRY_S))
 
 
 class RecordedCall:
@@ -90,7 +91,9 @@ class RecordedCall:
         self.call_id, self._clock, self._counts = invitation.call_id, clock, counts
         self._law = sdp.common_law(invitation.media)
         self._number, self._versions = secrets.randbits(31), count(1)
-        self._since, self._begun = now, False
+        self._since = now
+        self.fault = ""
+        """Why the gateway takes no more audio of this call; empty if it does."""
         received = [i for i, line in enumerate(invitation.media) if not line.fault]
         self._tracks = {line: track for track, line in enumerate(received)}
         """Media line -> track."""
@@ -140,15 +143,15 @@ class RecordedCall:
         now, receiver = self._clock(), self.receivers[track]
         for data, source in _datagrams(rtp):
             receiver.receive(now, source, data)
-            if not self._begun and receiver.newest is not None:
-                self._begun = True
-                for other in self.receivers:
-                    other.buffer.begin(now)
         self._pass_on(now, track)
 
     def _pass_on(self, now: float, track: int) -> None:
-        for position, data in self.receivers[track].buffer.pop(now):
-            self._line.feed(track, data, position)
+        ready = self.receivers[track].buffer.pop(now)
+        try:
+            for position, data in ready if not self.fault else ():
+                self._line.feed(track, data, position)
+        except AbhinayaError as error:
+            self.fault = str(error)
 
     def tick(self, now: float) -> float | None:
         """Pass on what has waited; return how long no packet has come, None during a hold."""

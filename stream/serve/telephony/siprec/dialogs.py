@@ -154,8 +154,8 @@ class Answerer:
             sip.check(message)
             headers, body = self._handle(now, message, back, tag)
         except SipError as error:
-            status, reason = error.status, one_line(error.reason).replace('"', "'")
-            headers = [*error.headers.items(), ("Warning", f'399 abhinaya "{reason}"')]
+            status, warning = error.status, f'399 abhinaya "{_quotable(error.reason)}"'
+            headers = [*error.headers.items(), ("Warning", warning)]
         headers += [("Content-Type", SDP)] if body else []
         data = sip.response(message, status, path.peer, tag=tag, headers=headers, body=body)
         out = Out(back, data)
@@ -204,7 +204,7 @@ class Answerer:
             ("To", dialog.remote),
             ("Call-ID", dialog.call_id),
             ("CSeq", f"{dialog.own_number} BYE"),
-            ("Reason", f'SIP;text="{reason}"'),
+            ("Reason", f'SIP;text="{_quotable(reason)}"'),
         ]
         out = Out(dialog.path, sip.request("BYE", dialog.target, headers))
         if dialog.path.transport == "UDP":
@@ -313,6 +313,10 @@ class Answerer:
         contact = f"<sip:abhinaya@{sip.bracketed(path.local)}:{self._port}{over}>;+sip.srs"
         tags = ", ".join(sorted(EXTENSIONS))
         return [("Contact", contact), ("Allow", _ALLOW), ("Accept", ACCEPT), ("Supported", tags)]
+
+
+def _quotable(text: str) -> str:
+    return one_line(text).replace("\\", "/").replace('"', "'")
 
 
 def _transaction(request: Request, method: str = "") -> tuple[str, ...]:

@@ -97,6 +97,7 @@ class Receiver:
         self, now: float, media: Media, law: Law, signalling: str, counts: Counter[str]
     ) -> None:
         self.buffer = JitterBuffer(RATE, silence=b"\xff" if law == "mulaw" else b"\xd5")
+        self.buffer.begin(now)  # the tracks of a call share their zero
         self.newest: float | None = None
         """When the last packet of the sender came."""
         self._law, self._counts = law, counts
@@ -108,13 +109,9 @@ class Receiver:
         """Take what is agreed now: codecs, addresses, hold."""
         self._media, self._hosts = media, {plain(media.host), plain(signalling)}
         self._sender = None
-        if media.held:
+        self.held = media.held or bool(media.fault)
+        if self.held:
             self.buffer.pause(now)
-
-    @property
-    def held(self) -> bool:
-        """Whether the sender has announced that it does not send."""
-        return self._media.held
 
     def receive(self, now: float, source: Address, data: bytes) -> None:
         """Take a datagram."""

@@ -10,17 +10,17 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from abhinaya.models.fields import setting
+from abhinaya.models.text import clean
 from abhinaya.stream.errors import ConfigError, NetworkError
 from abhinaya.stream.serve.telephony.line import Opens
 from abhinaya.stream.serve.telephony.siprec import sip
 from abhinaya.stream.serve.telephony.siprec.call import Ports, RecordedCall
 from abhinaya.stream.serve.telephony.siprec.dialogs import Answerer, Dialog, Invitation, Out, Path
 from abhinaya.stream.serve.telephony.siprec.rtp import plain
+from abhinaya.stream.settings.siprec import SiprecConfig
 
 TICK_S: Final = 0.05
 MAX_CONNECTIONS: Final = 256
@@ -30,29 +30,17 @@ MAX_UNSENT: Final = 262_144
 _LOG = logging.getLogger("abhinaya.siprec")
 
 
-@dataclass(frozen=True, slots=True)
-class SiprecConfig:
-    """Settings of SIPREC."""
+def address(listen: str) -> tuple[str, int]:
+    """Return host and port.
 
-    listen: str = setting("", doc="HOST:PORT for SIP over UDP and TCP; empty: off")
-    peers: tuple[str, ...] = setting(
-        ("127.0.0.0/8", "::1"), doc="addresses and networks of recorders that may call"
-    )
-    host: str = setting("", doc="our address in answers; empty: the one that the peer reaches")
-    ports: tuple[int, int] = setting(
-        (30_000, 31_999), doc="first and last port for RTP; two for each party"
-    )
-    timeout_s: float = setting(
-        30.0, doc="seconds without a packet that end a call", least=1, most=3_600
-    )
+    Raises:
+        ConfigError: it is not HOST:PORT.
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of `listen`."""
-        host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65_535:
-            raise ConfigError(f"siprec {self.listen}", "is not HOST:PORT", "write 127.0.0.1:5060")
-        return host.strip("[]"), int(port)
+    """
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError(f"serve.siprec.listen {listen}", "is not HOST:PORT", "write 0.0.0.0:5060")
+    return host.strip("[]"), int(port)
 
 
 def peer_check(peers: Iterable[str]) -> Callable[[str], bool]:
@@ -68,7 +56,7 @@ def peer_check(peers: Iterable[str]) -> Callable[[str], bool]:
             networks.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
             reason, remedy = "is not an address or network", "write 192.0.2.7 or 192.0.2.0/24"
-            raise ConfigError(f"siprec peer {text}", reason, remedy) from None
+            raise ConfigError(f"serve.siprec.peers {text}", reason, remedy) from None
 
     @lru_cache(1_024)
     def allowed(host: str) -> bool:
@@ -89,6 +77,9 @@ class RecordingServer:
         opens: opens a call of the gateway.
         clock: seconds.
 
+    Raises:
+        ConfigError: a setting is wrong.
+
     """
 
     def __init__(
@@ -96,8 +87,12 @@ class RecordingServer:
     ) -> None:
         self.config, self.counts = config, Counter[str]()
         self._opens, self._clock = opens, clock
-        self.host, self.port = config.address
+        self.host, self.port = address(config.listen)
         self.allowed = peer_check(config.peers)
+        first, last = config.ports
+        if not 0 < first < last <= 65_535:
+            reason, remedy = "is not a range of ports", "write two from 1 to 65535"
+            raise ConfigError(f"serve.siprec.ports {first}, {last}", reason, remedy)
         self._ports: Ports
         self._answerer: Answerer
         self._udp: asyncio.DatagramTransport
@@ -126,8 +121,10 @@ class RecordingServer:
                 self._udp.close()
                 raise
         except OSError as error:
-            remedy = "choose another address or port in serve.siprec"
-            raise NetworkError(f"siprec {self.config.listen}", str(error), remedy) from error
+            reason = f"cannot be used: {error.strerror or error}"
+            remedy = "choose another address or port"
+            subject = f"serve.siprec.listen {self.config.listen}"
+            raise NetworkError(subject, reason, remedy) from error
         self._ports = Ports(self.host, self.config.ports)
         self._answerer = Answerer(self._open, self.port, self.allowed)
         self._ticking = asyncio.create_task(self._tick())
@@ -176,11 +173,16 @@ class RecordingServer:
             now = self._clock()
             self._send(self._answerer.tick(now))
             for dialog in list(self._answerer.dialogs.values()):
-                self._send(self._watched(now, dialog))
+                try:
+                    self._send(self._watched(now, dialog))
+                except Exception:  # a bug must not end the other calls
+                    _LOG.exception("call %s", clean(dialog.call_id))
 
     def _watched(self, now: float, dialog: Dialog) -> list[Out]:
         assert isinstance(dialog.session, RecordedCall)
         silent_s = dialog.session.tick(now)
+        if dialog.session.fault:
+            return self._answerer.hang_up(now, dialog, dialog.session.fault)
         if silent_s is None or silent_s < self.config.timeout_s:
             return []
         return self._answerer.hang_up(now, dialog, f"no RTP for {self.config.timeout_s:g} s")

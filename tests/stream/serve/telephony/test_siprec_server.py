@@ -10,13 +10,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from gateways import running
 from recorder_client import BODY, FakeCalls, ports_of, request, rtp, sdp, sdp_line, sound
 from sipp_scenario import scenario
 
-from abhinaya.stream.errors import ConfigError, NetworkError, WireError
-from abhinaya.stream.serve.telephony.siprec.server import RecordingServer, SiprecConfig, peer_check
+from abhinaya.stream.errors import ConfigError, NetworkError, SourceError, WireError
+from abhinaya.stream.serve.telephony.siprec.server import RecordingServer, peer_check
+from abhinaya.stream.settings.siprec import SiprecConfig
 
 LOOPBACK = "127.0.0.1"
+VIA = f"SIP/2.0/UDP {LOOPBACK};branch=z9hG4bK1"
 
 
 @asynccontextmanager
@@ -145,8 +148,24 @@ def test_a_call_goes_on_while_others_are_broken() -> None:
 
     asyncio.run(play())
     (line,) = calls.lines.values()
-    assert [bytes(kept) for kept in line.audio] == [sound(1, 0.5), sound(2, 0.5)]
-    assert line.reason == ""
+    assert [kept[-4_000:] for kept in line.audio] == [sound(1, 0.5), sound(2, 0.5)]
+    assert (line.reason, line.gaps) == ("", [])
+
+
+def test_a_call_that_the_monitor_refuses_later_is_ended() -> None:
+    calls = FakeCalls()
+
+    async def play() -> None:
+        async with serving(calls) as server:
+            client = Client(server)
+            ports = await client.call()
+            calls.lines["siprec:call-1"].error = SourceError("siprec:call-1", 'has no "room"')
+            client.socket.sendto(rtp(0, 0, b"x" * 160), (LOOPBACK, ports[0]))
+            bye = await client.read()
+            assert "Reason: SIP;text=\"siprec:call-1: has no 'room'\"" in bye
+            assert server.calls == 0
+
+    asyncio.run(play())
 
 
 def test_silence_ends_a_call_but_a_hold_does_not() -> None:
@@ -184,7 +203,7 @@ def test_no_room_no_port_and_a_second_call_of_the_name() -> None:
             assert (await Client(server).ask("INVITE", BODY)).startswith("SIP/2.0 486")
             other = await Client(server).ask("INVITE", BODY, call="other")
             assert other.startswith("SIP/2.0 503")
-            assert "all ports" in other
+            assert "no port for RTP is free" in other
             await client.ask("BYE")
             assert server.calls == 0
             await Client(server).call(call="other")
@@ -193,10 +212,12 @@ def test_no_room_no_port_and_a_second_call_of_the_name() -> None:
 
 
 def test_settings_that_are_wrong_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"siprec peer 10.0.0: .*network"):
+    with pytest.raises(ConfigError, match=r"peers 10.0.0: .*network"):
         peer_check(["10.0.0"])
     with pytest.raises(ConfigError, match="HOST:PORT"):
         RecordingServer(SiprecConfig(listen="5060"), FakeCalls())
+    with pytest.raises(ConfigError, match="range of ports"):
+        RecordingServer(SiprecConfig(listen="[::1]:5060", ports=(9, 3)), FakeCalls())
     allowed = peer_check(["10.0.0.0/8", "2001:db8::1"])
     assert [allowed(host) for host in ("10.2.3.4", "::ffff:10.1.1.1", "11.0.0.1", "x")] == [
         True,
@@ -205,10 +226,23 @@ def test_settings_that_are_wrong_are_named() -> None:
         False,
     ]
 
-    async def twice() -> None:
-        async with serving(FakeCalls()) as server:
-            again = SiprecConfig(listen=f"{LOOPBACK}:{server.port}")
-            with pytest.raises(NetworkError, match=r"serve\.siprec"):
-                await RecordingServer(again, FakeCalls()).start()
 
-    asyncio.run(twice())
+def test_it_begins_and_ends_with_the_gateway(tmp_path: Path) -> None:
+    first = RecordingServer(SiprecConfig(listen=f"{LOOPBACK}:0"), FakeCalls())
+    other = tmp_path / "other"
+    other.mkdir()
+    with running(tmp_path, services=[first]):
+        options = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        options.settimeout(5)
+        options.sendto(
+            request("OPTIONS", b"", change={"Via": f"{VIA};rport"}), (LOOPBACK, first.port)
+        )
+        assert options.recv(999).startswith(b"SIP/2.0 200 OK")
+        again = RecordingServer(SiprecConfig(listen=f"{LOOPBACK}:{first.port}"), FakeCalls())
+        with (
+            pytest.raises(NetworkError, match=r"serve\.siprec\.listen .*another address or port"),
+            running(other, services=[again]),
+        ):
+            pass
+    with running(other, services=[again]):
+        assert again.port == first.port
