@@ -40,6 +40,12 @@ AHEAD_S: Final = 5.0
 PAUSE_S: Final = 0.1
 DRAIN_S: Final = 30.0
 """How long the last results may take after `CloseStream`."""
+STATUS: Final = {
+    "too many": (429, "TOO_MANY_REQUESTS"),
+    "unavailable": (503, "UNAVAILABLE"),
+    "in use": (409, "IN_USE"),
+}
+"""Code of a `CallError` -> status of the handshake, and Deepgram's word."""
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -70,13 +76,11 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
 
 def _denial(error: ConfigError | CallError, request_id: str) -> Response:
     """Return the answer to a handshake that is refused, as Deepgram words it."""
-    code = "INVALID_QUERY_PARAMETER" if isinstance(error, ConfigError) else "TOO_MANY_REQUESTS"
-    body = {"err_code": code, "err_msg": str(error), "request_id": request_id}
-    headers = {
-        "dg-request-id": request_id,
-        "dg-error": str(error).encode("ascii", "replace").decode(),
-    }
-    return JSONResponse(body, 400 if isinstance(error, ConfigError) else 429, headers)
+    code = error.code if isinstance(error, CallError) else "query"
+    status, name = STATUS.get(code, (400, "INVALID_QUERY_PARAMETER"))
+    body = {"err_code": name, "err_msg": str(error), "request_id": request_id}
+    shown = str(error).encode("ascii", "replace").decode()
+    return JSONResponse(body, status, {"dg-request-id": request_id, "dg-error": shown})
 
 
 @dataclass(slots=True)

@@ -15,6 +15,15 @@ import pytest
 from fake_lines import FakeDoors, FakeLine, end, served
 from hypothesis import given
 from hypothesis import strategies as st
+from provider_messages import (
+    FORMAT,
+    Message,
+    frame,
+    media,
+    telnyx_start,
+    text,
+    twilio_start,
+)
 from twilio.request_validator import RequestValidator
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -24,42 +33,6 @@ from abhinaya.stream.serve.telephony.dialects import DIALECTS, TELNYX, TWILIO, V
 from abhinaya.stream.serve.telephony.session import MediaSession
 from abhinaya.stream.serve.telephony.signature import is_signed, signature
 from abhinaya.stream.serve.telephony.sockets import LineError, closing
-
-Message = dict[str, Any]
-
-FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
-TELNYX_FORMAT = {"encoding": "PCMU", "sample_rate": 8000, "channels": 1}
-
-
-def frame(track: int, number: int) -> bytes:
-    return bytes([track * 100 + number % 100]) * 160
-
-
-def twilio_start(call: str = "CA1", **changes: Any) -> Message:
-    start = {"callSid": call, "tracks": ["inbound", "outbound"], "mediaFormat": FORMAT}
-    own = {"customParameters": {"from": "+15550100", "outbound": "Asha"}}
-    return {"event": "start", "sequenceNumber": "1", "start": start | own | changes}
-
-
-def telnyx_start(call: str = "v2:T1", **changes: Any) -> Message:
-    start = {"call_control_id": call, "media_format": TELNYX_FORMAT} | changes
-    return {"event": "start", "sequence_number": "1", "start": start, "stream_id": "s"}
-
-
-def media(side: int, number: int, /, **changes: Any) -> Message:
-    """The message `number` (from 0) of a track; the provider's clock began 57 ms before it."""
-    body = {
-        "track": ("inbound", "outbound")[side],
-        "chunk": str(number + 1),
-        "timestamp": str(57 + number * 20),
-        "payload": base64.b64encode(frame(side, number)).decode(),
-    }
-    return {"event": "media", "media": body | changes}
-
-
-def text(*messages: Message) -> list[str]:
-    return [json.dumps(message) for message in messages]
-
 
 CONNECTED: Message = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
 STOP: Message = {"event": "stop", "stop": {}}

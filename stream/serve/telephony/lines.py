@@ -1,4 +1,4 @@
-"""The telephone lines of a gateway: their routes, and their servers."""
+"""The telephone lines of a gateway: their routes, and what listens beside the web server."""
 
 from __future__ import annotations
 
