@@ -74,7 +74,7 @@ def running(
         closing(Calls(Path(short))) as calls,
     ):
         tokens, board = Tokens(folder), Board(store)
-        requests = Requests(config, board.streams_of)
+        requests = Requests(config, folder / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.session_h)
         gateway = Gateway(config, access, board, store, requests, calls)
         server = Server(application(gateway, proxy), door, config, board, None, services)

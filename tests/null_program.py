@@ -1,5 +1,7 @@
 """`abhinaya-stream` with nodes that answer without models: `python null_program.py BUSY_S ...`.
 
+With `serve` as the first argument it is `abhinaya serve`.
+
 Everything else is the real program: signals, supervisor, hub, fronts and outputs.
 """
 
@@ -25,11 +27,12 @@ def config() -> Any:
 
 def prepare() -> None:
     """Put the line-up of null nodes in place of the profile."""
-    from abhinaya.stream.commands import stream
+    from abhinaya.stream.commands import serve, stream
 
-    stream.load_line_up = lambda args: config()
-    stream.faults_of_models = lambda config, accept: iter(())
-    stream.unpinned_models = lambda config: iter(())
+    for program in (serve, stream):
+        program.load_line_up = lambda args: config()
+        program.faults_of_models = lambda config, accept: iter(())
+        program.unpinned_models = lambda config: iter(())
 
 
 if __name__ == "__main__":
@@ -38,7 +41,7 @@ if __name__ == "__main__":
     leave_at_once("abhinaya-stream")  # as the real program does before it imports the rest
     prepare()
     from abhinaya.bench.null_nodes import null_nodes
-    from abhinaya.stream.__main__ import stream
+    from abhinaya.stream.__main__ import commands, stream
 
     with null_nodes(float(sys.argv.pop(1))):
-        stream()
+        commands() if sys.argv[1:2] == ["serve"] else stream()

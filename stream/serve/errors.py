@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
 from abhinaya.models.text import all_encodable, clean
-from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError, StoreError
+from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError, SourceError, StoreError
 
 CLOSE_CODES: Final = {401: 4401, 403: 4403, 404: 4404, 429: 4429, 503: 1013}
 """Status of a refusal -> close code of a WebSocket; 4400 for all others."""
@@ -83,6 +83,8 @@ def api_error(error: AbhinayaError) -> ApiError:
             return error
         case StoreError():
             status, code = 503, "history"
+        case SinkError():
+            status, code = 503, "disk"
         case ConfigError() | SourceError():
             status, code = 422, "input"
         case _:

@@ -30,11 +30,13 @@ from abhinaya.stream.serve.api import (
     alerts,
     events,
     exports,
+    files,
     history,
     nodes,
     openapi,
     session,
     streams,
+    transcriptions,
 )
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
@@ -56,6 +58,8 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     nodes.routes,
     events.routes,
     lines.routes,
+    files.routes,
+    transcriptions.routes,
     alerts.routes,
     history.routes,
     exports.routes,
@@ -136,7 +140,7 @@ def serve(
         tokens = Tokens(place.data)
         store = stack.enter_context(closing(Store(place.data / "history.sqlite", observer.trouble)))
         board = Board(store)
-        requests = Requests(config.serve, board.streams_of)
+        requests = Requests(config.serve, place.data / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.serve.session_h)
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())

@@ -63,12 +63,19 @@ class Requests:
 
     Args:
         config: how many inputs are read at a time, and how many may wait.
+        folder: for uploads until they are read; what an earlier run has left there is deleted.
         streams_of: returns the numbers of the streams of an input.
 
     """
 
-    def __init__(self, config: ServeConfig, streams_of: Callable[[str], list[int]]) -> None:
+    def __init__(
+        self, config: ServeConfig, folder: Path, streams_of: Callable[[str], list[int]]
+    ) -> None:
         self._config = config
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            left.unlink()
         self._streams_of = streams_of
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, _Work] = OrderedDict()

@@ -20,6 +20,9 @@ MOST: Final = 2**53 - 1
 Number = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
+File = Annotated[str, msgspec.Meta(extra_json_schema={"format": "binary"})]
+"""The file of a form; its value is the name."""
+
 T = TypeVar("T")
 
 
@@ -35,9 +38,9 @@ class Operation:
     body: type[msgspec.Struct] | None = None
     """The JSON that the request carries."""
     form: type[msgspec.Struct] | None = None
-    """The fields of a form, beside its file."""
+    """The fields of a form. Then the handler reads the request, also its JSON."""
     answer: Any = None
-    """Type of the JSON of a success; None: no content, or `media`."""
+    """Type of the JSON of a success, or several; None: no content, or `media`."""
     status: int = 200
     media: tuple[str, ...] = ()
     """Types of content of a success that is not (only) JSON."""
@@ -88,7 +91,7 @@ async def _serve(
     who = access.require(request, operation.role) if operation.role else Principal("", "reader")
     query = parsed(operation.query, dict(request.query_params)) if operation.query else None
     body = None
-    if operation.body is not None:
+    if operation.body is not None and operation.form is None:
         body = decoded(operation.body, await request.body())
     found = await handler(Ask(request, who, query, body))
     if isinstance(found, Response):

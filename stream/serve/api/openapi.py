@@ -72,8 +72,13 @@ def document(documented: Iterable[BaseRoute]) -> dict[str, Any]:
 
 def _kinds(operation: Operation) -> Iterator[Any]:
     yield from (k for k in (operation.query, operation.body, operation.form) if k is not None)
-    if operation.answer is not None:
-        yield operation.answer
+    yield from _answers(operation)
+
+
+def _answers(operation: Operation) -> tuple[Any, ...]:
+    """Return the types of the JSON of a success."""
+    given = operation.answer
+    return given if isinstance(given, tuple) else () if given is None else (given,)
 
 
 def _operation(
@@ -118,8 +123,8 @@ def _in_query(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _responses(operation: Operation, of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {media: {} for media in operation.media}
-    if operation.answer is not None:
-        content["application/json"] = {"schema": of[operation.answer]}
+    if kinds := [of[kind] for kind in _answers(operation)]:
+        content["application/json"] = {"schema": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}}
     success: dict[str, Any] = {"description": "done"}
     if content:
         success["content"] = content
