@@ -102,7 +102,6 @@ def streams(file: HistoryFile, wanted: Filter, limit: int, before: str = "") -> 
     where, values = _conditions(
         wanted, label=None, party="party", at="started", stream="id", call="call"
     )
-    where += ["started IS NOT NULL"]
     where += ["(started, id) < (:at, :row_id)"] if before else []
     values |= {"at": at, "row_id": row_id, "limit": limit}
     with file.reading() as db:

@@ -63,7 +63,10 @@ def test_killed_at_any_moment_it_opens_again_with_all_that_was_confirmed(tmp_pat
         assert [event["number"] for event in kept] == list(range(1, len(kept) + 1))
         found = {e["number"]: (e["run"], e["segment"]) for e in kept if e["type"] == "verdict"}
         assert confirmed.items() <= found.items()
-        assert (kept[-1]["type"], kept[-1]["reason"]) == ("stream_ended", "the monitor was killed")
+        assert (kept[-1]["type"], kept[-1]["reason"]) == (
+            "stream_ended",
+            "the gateway stopped before this stream ended",
+        )
         store.keep()
         rows = queries.segments(store.file, Filter(), 10**6)["segments"]
         assert len(rows) == len(found)
