@@ -63,13 +63,17 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, proxy: tuple[str, ...] = (), services: Sequence[Service] = (), **limits: Any
+    folder: Path,
+    proxy: tuple[str, ...] = (),
+    services: Sequence[Service] = (),
+    port: int = 0,
+    **limits: Any,
 ) -> Iterator[Running]:
     """Serve in a thread until the end of the block."""
     config = ServeConfig(**limits)
     with (
         closing(Store(folder / "history.sqlite")) as store,
-        closing(bind("127.0.0.1", 0)) as door,
+        closing(bind("127.0.0.1", port)) as door,
         TemporaryDirectory(dir="/tmp") as short,
         closing(Calls(Path(short))) as calls,
     ):
