@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "vad": "how well speech is found and cut, against reference turns",
     "view": "cost of the live view with many streams; or a picture of the view",
     "quality": "words, voters and vote against known labels, in one table",
+    "crossval": "the embedded S1, trained without some speakers or a corpus",
     "models": "speed of the voters by batch and length, with random weights",
 }
 

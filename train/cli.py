@@ -1,13 +1,6 @@
 """`abhinaya train`: train the models that the monitor loads, and measure them.
 
 abhinaya train RECIPE --data MANIFEST --out DIR    see docs/training.md and `train list`
-abhinaya train list, settings                      all recipes of the package; all settings
-abhinaya train tiny-speech, tiny-text, tiny-joint  the embedded voters
-abhinaya train tiny-vote                           the vote rule of the embedded profile
-abhinaya train crossval                            tiny-speech without some speakers or a corpus
-abhinaya train evaluate tiny-text                  measure it and write the figures to its card
-abhinaya train ensemble                            fit a combiner of several voters
-abhinaya train soup                                average the weights of several runs
 """
 
 from __future__ import annotations
@@ -23,7 +16,6 @@ from typing import Final
 from abhinaya.models import sums
 from abhinaya.models.base import Ballot
 from abhinaya.models.command_line import Parser
-from abhinaya.models.published.soup import add_soup, run_soup
 from abhinaya.models.registry import load
 from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
@@ -31,6 +23,7 @@ from abhinaya.models.trial import attempt
 from abhinaya.train.command import changed, guarded
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
+from abhinaya.train.ensemble.soup import add_soup, run_soup
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.described import described
 from abhinaya.train.recipes.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
@@ -148,24 +141,7 @@ def _vote(args: argparse.Namespace) -> None:
     say(f"wrote {fit_vote(args.data, args.cache, args.out, recipe, say)}")
 
 
-def _crossval(args: argparse.Namespace) -> None:
-    from abhinaya.models.tiny.speech import SPEECH, SpeechNetwork
-    from abhinaya.train.tiny.crossval import crossval
-    from abhinaya.train.tiny.speech import RECIPES
-
-    recipe = changed(RECIPES[SPEECH], args.set)
-    calibration = SpeechNetwork(SPEECH, args.weights).settings
-    folds = args.folds.split(",")
-    for line in crossval(args.data, args.cache, args.out, recipe, calibration, folds, say):
-        say(line)
-
-
 def _evaluate(args: argparse.Namespace) -> None:
-    if args.model != TEXT:
-        raise TrainingError(
-            f"evaluate {args.model}: a voter that needs audio is measured with the whole monitor; "
-            f"run abhinaya bench quality --data {args.data}"
-        )
     from abhinaya.train.tiny.text_figures import text_figures
 
     path = args.weights or WEIGHTS / f"{TEXT}.onnx"
@@ -180,8 +156,7 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] 
     "settings": (_settings, "print every setting of a recipe, its default and meaning"),
     **{model: (_train_tiny, f"train {model}, write its card") for model in BACKGROUNDS},
     "tiny-vote": (_vote, "fit the vote rule of the embedded profile"),
-    "crossval": (_crossval, "train tiny-speech without some speakers"),
-    "evaluate": (_evaluate, "measure weights and write the figures"),
+    "evaluate": (_evaluate, f"measure {TEXT} and write the figures to its card"),
     "ensemble": (lambda args: run_ensemble(args, say), "fit a combiner on held-out votes"),
     "soup": (run_soup, "average the weights of runs of one recipe"),
 }
@@ -197,22 +172,27 @@ def _parser() -> argparse.ArgumentParser:
         made[name].set_defaults(run=run)
     add_ensemble(made["ensemble"])
     add_soup(made["soup"])
-    for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
-        add = made[name].add_argument
-        add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
-        add("--cache", type=Path, default=CACHE, help="folder for features")
-        if name == "evaluate":
-            continue
-        folds, files = (CACHE / "folds", "folder of the folds"), (WEIGHTS, "folder of the weights")
-        default, about = folds if name == "crossval" else files
-        add("--out", type=Path, default=default, help=about)
-        about = "change a setting of the recipe: schedule.rate=1e-3; VALUE is JSON"
-        add("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
+    for name in (*BACKGROUNDS, "tiny-vote", "evaluate"):
+        add_data(made[name])
+        if name != "evaluate":
+            add = made[name].add_argument
+            add("--out", type=Path, default=WEIGHTS, help="folder of the weights")
+            add_changes(made[name])
     add = made["evaluate"].add_argument
-    add("model", choices=sorted(BACKGROUNDS))
+    about = "the others need audio: abhinaya bench quality measures them with the whole monitor"
+    add("model", choices=[TEXT], help=about)
     add("--weights", type=Path, help="file; default: the bundled one")
-    add = made["crossval"].add_argument
-    about = "numbers of folds, or corpora to leave out: 1,2,nemo"
-    add("--folds", default="1,2,3,4,5,6", help=about)
-    add("--weights", help="weights file whose calibration is used; default: the bundled one")
     return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for the data of the embedded voters."""
+    add = parser.add_argument
+    add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
+    add("--cache", type=Path, default=CACHE, help="folder for features")
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that changes settings of a recipe of the embedded voters."""
+    about = "change a setting of the recipe: schedule.rate=1e-3; VALUE is JSON"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=about)

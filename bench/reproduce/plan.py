@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.toml import inline
-from abhinaya.train.data.manifest import balanced, read_manifest, write_manifest
-from abhinaya.train.errors import DataError
 from abhinaya.train.eval.models import SERVED
 from abhinaya.train.eval.rules import RULES
 from abhinaya.train.recipes.system import CORPUS, FUSED, REFINED, VOTE, Member, System
@@ -105,13 +103,15 @@ def _data(system: System, road: Road) -> list[Step]:
     missing = ("--max-missing", f"{road.max_missing:g}")
     model = ("--set", f"asr.options.model={system.data.asr}")
     hear = ("data", "transcribe", str(manifest), "--out", str(heard), "--replace", *missing, *model)
-    chosen = (str(heard), str(system.data.balanced), str(system.data.seed), *road.sets)
-    lists = (road.work / "validation.txt", *map(road.clips, road.sets))
+    drawn, splits = road.work / "validation.txt", [of for of in road.sets if of != VALIDATION]
+    draw = ["data", "validation", str(heard), "--per-class", f"{system.data.balanced}"]
+    draw += ["--seed", f"{system.data.seed}", "--out", str(drawn)]
+    draw += ["--sets", str(road.work / "sets"), *(["--with", ",".join(splits)] if splits else [])]
     return [
         Step("prepare", prepare, (manifest,), reads=tuple(p for p in labels if p.exists())),
         Step("check", ("data", "check", str(manifest), *missing)),
         *([Step("transcripts", hear, (heard,))] if heard != manifest else ()),
-        Step("lists", ("lists", *chosen), lists),
+        Step("lists", (*draw,), (drawn, *map(road.clips, (VALIDATION, *splits)))),
     ]
 
 
@@ -119,26 +119,6 @@ def heard_of(system: System, road: Road) -> Path:
     """Return the manifest with the transcripts of the system."""
     own = system.data.asr == CORPUS
     return road.work / ("manifest.jsonl" if own else "heard.jsonl")
-
-
-def make_sets(heard: str, per_class: str, seed: str, *sets: str) -> None:
-    """Write the validation list and a manifest for each set, beside `heard`.
-
-    Raises DataError: a label has too few clips or none, or a split has none.
-    """
-    work, manifest = Path(heard).parent, read_manifest(Path(heard))
-    dev = [clip for clip in manifest.only("dev").clips if clip.label]
-    learnt = {clip.label for clip in manifest.clips if clip.split == "train" and clip.label}
-    if absent := sorted(learnt - {clip.label for clip in dev}):
-        raise DataError(
-            f"{heard}: dev has no clip of {', '.join(absent)}, which train has; is the corpus "
-            "whole?"
-        )
-    few = balanced(dev, int(per_class), int(seed)) if int(per_class) else dev
-    for of in sets:
-        clips = manifest.only(of).clips if of != VALIDATION else tuple(few)
-        write_manifest(work / "sets" / f"{of}.jsonl", replace(manifest, clips=clips))
-    (work / "validation.txt").write_text("".join(f"{clip.id}\n" for clip in few), "utf-8")
 
 
 def _model(member: Member, system: System, road: Road, sets: Sequence[str]) -> list[Step]:

@@ -80,8 +80,9 @@ def write_report(
             groups.setdefault(member.group, []).append((member.name, figure))
     values = {"schema": SCHEMA, "system": system.name, "published": rows, "groups": groups}
     values |= {"sets": found, "seconds": seconds}
+    fitted = any((out.parent / name).exists() for name in ("combiner.json", "fusion.json"))
     text = {of: as_text(report) for of, report in found.items()}
-    whole = page(TEMPLATE, about=system, text=text, title=system.about, **values)
+    whole = page(TEMPLATE, about=system, text=text, title=system.about, fitted=fitted, **values)
     for path, content in ((out.with_suffix(".json"), json.dumps(values, indent=1)), (out, whole)):
         half = path.with_name(f"{path.name}.half")
         half.write_text(f"{content}\n", "utf-8")

@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 
 from abhinaya.bench.refine import main as refine
-from abhinaya.bench.reproduce.plan import Step, make_sets
+from abhinaya.bench.reproduce.plan import Step
 from abhinaya.models import sums
 from abhinaya.models.text import say
 from abhinaya.train.cli import main as train
@@ -40,7 +40,6 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int | None]]] = {
     "predict": predict,
     "eval": evaluate,
     "refine": refine,
-    "lists": lambda words: make_sets(*words),
 }
 PRELOAD: Final = ("abhinaya.train.loop.session", "abhinaya.bench.reproduce.run")
 """Modules that the processes of heavy steps share."""

@@ -26,7 +26,7 @@ from abhinaya.models.published.voting_batch import (
 )
 
 OTHER: Final = "other"
-"""A class that helps in training and is no answer."""
+"""A class that a network may learn but never answers."""
 ANSWERED: Final = ("primary", "attributes")
 """Heads that a voter answers with."""
 

@@ -212,7 +212,7 @@ def _means(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, float]:
 def _certainties(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, float]:
     """Return 1 - entropy / log C of each voter, after its temperature, but at least LEAST.
 
-    A voter without probabilities gets the mean of the others, or 1 if there are none.
+    A voter without probabilities gets the mean of the others; without others it gets 1.
     """
     found = {}
     for voter, ballot in ballots.items():

@@ -47,8 +47,8 @@ class Supply(Protocol):
         """Return the errors since the last call."""
         ...
 
-    def ended(self, name: str, whole: bool) -> None:
-        """Note that an input is finished and written, and whether it was read to its end."""
+    def ended(self, name: str, reason: str) -> None:
+        """Note that an input is finished and written; `reason`: why it broke off, or empty."""
         ...
 
 
@@ -74,6 +74,8 @@ class Plan:
     """Whether the supply is endless."""
     faults: tuple[AbhinayaError, ...] = ()
     """Errors of inputs that were found before the run; the run reports them and goes on."""
+    calls: bool = False
+    """Whether the gateway pushes audio; such a run is endless."""
 
 
 def name_of_input(what: str) -> str:

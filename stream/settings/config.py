@@ -1,7 +1,7 @@
 """The settings of a run: one frozen dataclass for each topic, each default written once.
 
-The defaults of [vote], [compliance] and [[rules]] are in files of these names, those of an input
-in `sources/base.py`; all others are here. A profile is a TOML file with these fields
+The defaults of [vote], [serve], [compliance] and [[rules]] are in files of these names, those of an
+input in `sources/base.py`; all others are here. A profile is a TOML file with these fields
 (`profile.py`). The command line is built from the same fields (`flags.py`).
 """
 
@@ -16,6 +16,7 @@ from abhinaya.models.fields import setting
 from abhinaya.models.text import pack, unpack
 from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.settings.rules import RuleConfig
+from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.settings.vote import VoteConfig
 
 EMBEDDED: Final = "embedded"
@@ -279,6 +280,7 @@ class Config:
     compliance: ComplianceConfig = field(
         default_factory=ComplianceConfig, metadata={"doc": "whose voice is judged"}
     )
+    serve: ServeConfig = field(default_factory=ServeConfig, metadata={"doc": "the gateway"})
     rules: tuple[RuleConfig, ...] = setting((), doc="when to raise an alert (docs/rules.md)")
 
 

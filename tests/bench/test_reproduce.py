@@ -23,12 +23,13 @@ from tiny_encoders import save_encoder
 from trainer_fakes import SMALL, shrunk
 
 from abhinaya.bench.reproduce import cli, run
-from abhinaya.bench.reproduce.plan import Step, make_sets
+from abhinaya.bench.reproduce.plan import Step
 from abhinaya.bench.reproduce.report import compared, figure_of
 from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.published.specs import NetworkSpec
+from abhinaya.train.data.cli import main as data
 from abhinaya.train.data.manifest import read_manifest, write_manifest
-from abhinaya.train.errors import DataError, TrainingError
+from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.system import FIGURES, load_system, systems
 
 KINDS = ("modernbert", "deberta", "roberta", "hubert", "bert", "t5", "wavlm", "wav2vec2", "whisper")
@@ -210,8 +211,9 @@ def test_what_stops_the_road_is_named(
     manifest = read_manifest(work / "manifest.jsonl")
     kept = [clip for clip in manifest.clips if (clip.split, clip.label) != ("dev", "fear")]
     write_manifest(work / "lacks.jsonl", replace(manifest, clips=tuple(kept)))
-    with pytest.raises(DataError, match="dev has no clip of fear, which train has"):
-        make_sets(str(work / "lacks.jsonl"), "10", "0", "validation")
+    draw = ["validation", str(work / "lacks.jsonl"), "--per-class", "10"]
+    assert data([*draw, "--out", str(work / "drawn.txt")]) == 1
+    assert "dev has no clip of fear, which train has" in capsys.readouterr().err
     for more, message in (
         (["--only", "trian"], "step 'trian': unknown; known: prepare, check, lists, train labels"),
         (["--variants", "S9"], "--variants S9: unknown; known: none"),

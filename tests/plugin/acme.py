@@ -56,7 +56,7 @@ class Rates:
 
 
 class Wild(Rates):
-    """Gives values that are none, but not in its trial, which takes a second."""
+    """Returns invalid values, except in its trial, which takes a second."""
 
     def vote(self, batch) -> list[Ballot | Abstention]:
         odd = (float("nan"), 8.0, -1.0)

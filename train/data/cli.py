@@ -63,10 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     draw.set_defaults(run=_validation)
     add = draw.add_argument
     add("manifest", type=Path)
-    add("--per-class", type=int, required=True, metavar="N", help="clips of each label")
+    about = "clips of each label; 0: all that have a label"
+    add("--per-class", type=int, required=True, metavar="N", help=about)
     add("--split", default="dev", help="split to draw from (%(default)s)")
     add("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     add("--out", type=Path, required=True, metavar="FILE", help="list for data.validation_list")
+    add("--sets", type=Path, metavar="DIR", help="also write validation.jsonl with these clips")
+    add("--with", default="", dest="splits", metavar="A,B", help="and in --sets A.jsonl, B.jsonl")
     transcribe = commands.add_parser("transcribe", help="add transcripts; can be resumed")
     transcribe.set_defaults(run=_transcribe)
     add = transcribe.add_argument
@@ -149,10 +152,22 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _validation(args: argparse.Namespace) -> int:
-    few = balanced(read_manifest(args.manifest).only(args.split).clips, args.per_class, args.seed)
+    manifest = read_manifest(args.manifest)
+    few = [clip for clip in manifest.only(args.split).clips if clip.label]
+    learnt = {clip.label for clip in manifest.clips if clip.split == "train" and clip.label}
+    if absent := sorted(learnt - {clip.label for clip in few}):
+        which = f"{args.split} has no clip of {', '.join(absent)}, which train has"
+        raise DataError(f"{args.manifest}: {which}; is the corpus whole?")
+    if args.per_class:
+        few = balanced(few, args.per_class, args.seed)
+    if args.sets:
+        args.sets.mkdir(parents=True, exist_ok=True)
+        sets = {split: manifest.only(split).clips for split in args.splits.split(",") if split}
+        for name, clips in {"validation": few, **sets}.items():
+            write_manifest(args.sets / f"{name}.jsonl", replace(manifest, clips=tuple(clips)))
     args.out.write_text("".join(f"{clip.id}\n" for clip in few), "utf-8")
-    count = Counter(clip.label or "" for clip in few)
-    say(f"{args.out}: {args.per_class} clips of each of {', '.join(sorted(count))}")
+    count = Counter(clip.label for clip in few)
+    say(f"{args.out}: {', '.join(f'{n} {label}' for label, n in sorted(count.items()))}")
     return 0
 
 

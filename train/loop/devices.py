@@ -57,6 +57,20 @@ def accelerator_for(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
+def batch_advice(device: torch.device, batch: int) -> str:
+    """Return how many clips a batch may have, by the memory of the steps so far; empty on a CPU."""
+    if device.type != "cuda":
+        return ""
+    held, most = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+    fits = fitting(batch, held, most, torch.cuda.get_device_properties(device).total_memory)
+    return f"took {most / 1e9:.1f} GB: train.batch = {fits} fits (less accumulate is faster), "
+
+
+def fitting(batch: int, held: int, most: int, memory: int) -> int:
+    """Return what fits in 90 % of `memory`, if a step of `batch` clips raises `held` to `most`."""
+    return max(1, int((0.9 * memory - held) * batch / max(1, most - held)))
+
+
 def is_sharded(accelerator: Accelerator) -> bool:
     """Whether each process holds a part of every layer (FSDP)."""
     return bool(accelerator.distributed_type == DistributedType.FSDP)

@@ -248,10 +248,6 @@ def _summary(
         *(f"left out: {reason}: {n}" for reason, n in sorted(corpus.left_out.items())),
         f"{learning:,} of {sum(weights):,} weights are trained, on {device}, {numbers}",
     ]
-    if accelerator.device.type == "cuda":
-        stage, room = recipe.all_stages[0], torch.cuda.get_device_properties(accelerator.device)
-        size = f"a step is {stage.batch} x {stage.accumulate} clips; with a larger train.batch and "
-        lines.append(f"{size}less accumulate it is faster, in {room.total_memory / 1e9:.0f} GB")
     if counts:
         named = zip(recipe.data.classes, counts, strict=True)
         lines.insert(1, ", ".join(f"{name} {n}" for name, n in named))

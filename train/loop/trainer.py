@@ -39,7 +39,7 @@ from abhinaya.train.loop.batches import (
     read_batches,
     validation_batches,
 )
-from abhinaya.train.loop.devices import prepared
+from abhinaya.train.loop.devices import batch_advice, prepared
 from abhinaya.train.loop.examples import Examples
 from abhinaya.train.loop.objective import Figures, Objective, judge, weights_of
 from abhinaya.train.loop.run_folder import Position, RunFolder
@@ -173,6 +173,8 @@ class Trainer:
                         "state is saved; continue with the same command and --resume"
                     )
         trained = f"loss {np.mean(losses):.4f}, " if losses else ""
+        if not number:
+            trained += batch_advice(self._a.device, stage.batch)
         self._end_epoch(objective, stage, title, trained, time.monotonic() - started)
 
     def _batches(self, steps: Sequence[Step], stage: TrainRecipe, number: int) -> Iterator[Batch]:

@@ -57,7 +57,7 @@ class Recipe:
 
     @property
     def all_stages(self) -> tuple[TrainRecipe, ...]:
-        """Return the stages to run: `stages`, or `train` alone if there are none."""
+        """Return the stages to run: `stages`, or `train` alone without stages."""
         return self.stages or (self.train,)
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,8 @@ CREATE TABLE streams(
     id INTEGER PRIMARY KEY, run TEXT NOT NULL, name TEXT NOT NULL,
     call TEXT NOT NULL, party TEXT NOT NULL, source TEXT NOT NULL DEFAULT '',
     live INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL DEFAULT '{}',
-    started REAL, ended REAL, duration_s REAL, reason TEXT NOT NULL DEFAULT '',
+    begun INTEGER NOT NULL DEFAULT 0, started REAL NOT NULL, ended REAL,
+    duration_s REAL, reason TEXT NOT NULL DEFAULT '',
     sound TEXT NOT NULL DEFAULT '', UNIQUE(run, name));
 CREATE INDEX streams_by_start ON streams(started);
 CREATE INDEX streams_by_name ON streams(name);
@@ -38,14 +40,18 @@ CREATE TABLE events(
     number INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL, at REAL NOT NULL,
     body BLOB NOT NULL);
 CREATE INDEX events_of_stream ON events(stream, number);
+CREATE TABLE followed(number INTEGER NOT NULL);
+INSERT INTO followed VALUES(0);
 
 CREATE TABLE segments(
-    id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, segment INTEGER NOT NULL, at REAL NOT NULL,
-    start_s REAL NOT NULL, end_s REAL NOT NULL, label TEXT NOT NULL, confidence REAL,
-    revision INTEGER NOT NULL, event INTEGER NOT NULL, text TEXT NOT NULL, corrected TEXT,
-    UNIQUE(stream, segment));
+    id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, segment INTEGER NOT NULL,
+    party TEXT NOT NULL, at REAL NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL,
+    label TEXT NOT NULL, confidence REAL, revision INTEGER NOT NULL, first INTEGER NOT NULL,
+    event INTEGER NOT NULL, text TEXT NOT NULL, corrected TEXT, UNIQUE(stream, segment));
 CREATE INDEX segments_by_time ON segments(at);
 CREATE INDEX segments_by_label ON segments(label, at);
+CREATE INDEX segments_corrected ON segments(at) WHERE corrected IS NOT NULL;
+CREATE INDEX segments_by_party ON segments(party, at);
 
 CREATE TABLE totals(
     day INTEGER NOT NULL, stream INTEGER NOT NULL, label TEXT NOT NULL,
@@ -115,10 +121,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return _connect(f"{path.resolve().as_uri()}?mode=ro")
 
 
-def store_error(error: sqlite3.Error, path: Path) -> StoreError:
-    """Return an error of SQLite as one that names the file and what to do."""
+def store_error(error: sqlite3.Error | zlib.error, path: Path) -> StoreError:
+    """Return an error of SQLite or of a damaged event as one that names the file and what to do."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _CORRUPT:
+    if code in _CORRUPT or isinstance(error, zlib.error):
         reason = f"is damaged: {error}"
         remedy = f"move it and {path.name}-wal away; `sqlite3 {path.name} .recover` may save a part"
         return StoreError(path, reason, remedy)

@@ -8,20 +8,23 @@ goes on, and what did not fit is counted in a `remark`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import sqlite3
+import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.text import to_json
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import StoreError
-from abhinaya.stream.serve.store import record
-from abhinaya.stream.serve.store.schema import open_reader, open_writer, store_error
+from abhinaya.stream.serve.store import corrections, keeping, record
+from abhinaya.stream.serve.store.file import HistoryFile
+from abhinaya.stream.serve.store.keeping import Deleted
+from abhinaya.stream.serve.store.packed import unpack
 from abhinaya.stream.sinks.events import SCHEMA
+
+_LOG = logging.getLogger("abhinaya.serve")
 
 MAX_WAITING: Final = 10_000
 """Events that wait in memory while the file cannot be written."""
@@ -29,15 +32,16 @@ MAX_KNOWN: Final = 10_000
 """Streams whose number is in memory."""
 RETRY_S: Final = 1.0
 """Time after a failed write until the next try."""
-MAX_READERS: Final = 8
+KEEP_S: Final = 2.0
+"""Time between two rounds of `Store.keep`."""
 _EVENTS: Final = (
-    "SELECT number, stream, body FROM events WHERE number > ?1 ORDER BY number LIMIT ?2"
+    "SELECT number, stream, body FROM events WHERE number > :after ORDER BY number LIMIT :limit"
 )
 _EVENTS_OF: Final = (
-    "SELECT number, stream, body FROM events WHERE number > ?1 AND stream=?3"
-    " ORDER BY number LIMIT ?2"
+    "SELECT number, stream, body FROM events WHERE number > :after AND stream=:stream"
+    " ORDER BY number LIMIT :limit"
 )
-KILLED: Final = "the monitor was killed"
+BROKEN_OFF: Final = "the gateway stopped before this stream ended"
 
 
 class Store:
@@ -62,32 +66,32 @@ class Store:
         self.path = path
         self.fault: StoreError | None = None
         """Why events are not kept at the moment; None if all are."""
+        self.file = HistoryFile(path)
         self._report = report
         self._clock = clock
-        self._lock = threading.RLock()
-        self._readers: deque[sqlite3.Connection] = deque()
+        self._lock = self.file.lock
         self._waiting: deque[tuple[int, dict[str, Any], float]] = deque()
         self._lost = 0
         self._retry_at = 0.0
-        self._guard = _guard(path)
-        try:
-            self._db = open_writer(path)
-            with self.writing() as db:
-                self._next = 1 + db.execute("SELECT ifnull(max(id), 0) FROM streams").fetchone()[0]
-        except BaseException:
-            self._guard.close()
-            raise
         self._ids: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._newest: dict[str, str] = {}
         """Name of a stream -> the run that began it last."""
         self._unsaved: dict[int, tuple[str, str]] = {}
-        self._end_broken_off()
+        try:
+            keeping.follow(self.file)
+            self._next = self._end_broken_off()
+        except BaseException:
+            self.file.close()
+            raise
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="history", daemon=True)
+        self._keeper.start()
 
     def append(self, body: dict[str, Any]) -> int:
         """Keep an event, given as the JSON value of docs/events.md; return its number.
 
         Numbers count from 1 without a hole. The number is 0 if the event is not kept: provisional,
-        a status, a repetition, or the file cannot be written now (`fault`); then it waits.
+        a status, a start or end that is known, or the file cannot be written now; then it waits.
         A field `run` says which stream of that name is meant; without it, the latest.
         """
         if not record.is_kept(body):
@@ -130,96 +134,132 @@ class Store:
 
         The JSON is that of docs/events.md with `number` and `stream_id` (0: of no stream).
         """
-        query, values = _EVENTS if stream is None else _EVENTS_OF, (after, limit, stream)
-        with self.reading() as db:
-            rows = db.execute(query, values[: query.count("?")]).fetchall()
-        return [(number, of, numbered(number, of, body)) for number, of, body in rows]
+        query = _EVENTS if stream is None else _EVENTS_OF
+        with self.file.reading() as db:
+            rows = db.execute(query, {"after": after, "limit": limit, "stream": stream})
+            return [(number, of, numbered(number, of, unpack(body))) for number, of, body in rows]
 
     def last(self) -> int:
         """Return the number of the last event; 0 without one."""
-        with self.reading() as db:
+        with self.file.reading() as db:
             return int(db.execute("SELECT ifnull(max(number), 0) FROM events").fetchone()[0])
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the writer in a transaction; it is rolled back if the body raises.
+    def retry(self) -> None:
+        """Try again to write the events that wait."""
+        with self._lock:
+            if self.fault:
+                try:
+                    self._write_waiting()
+                except StoreError as error:
+                    self._failed(error, self._clock())
+
+    def acknowledge(self, number: int, who: str) -> int:
+        """Note who has seen an alert; return the number of the event that says so.
+
+        Only the first one is noted: for a later one, the number is 0.
+
+        Raises:
+            StoreError: the file cannot be written.
+            KeyError: no alert has this number.
+
+        """
+        return corrections.acknowledge(self.file, number, who, self._clock())
+
+    def correct(
+        self, stream: int, segment: int, label: str, who: str, note: str = "", *, others: bool
+    ) -> int:
+        """Note what a segment was; return the number of the event that says so.
+
+        Args:
+            stream: number of the stream.
+            segment: number of the segment in it.
+            label: what it was.
+            who: who says so.
+            note: why.
+            others: whether this person may overrule the correction of another one.
+
+        Raises:
+            StoreError: the file cannot be written.
+            KeyError: the segment is unknown, or a gap.
+            PermissionError: another person has corrected it.
+
+        """
+        keeping.follow(self.file)
+        return corrections.correct(
+            self.file, stream, segment, label, who, note, self._clock(), others=others
+        )
+
+    def delete_party(self, name: str, who: str) -> Deleted:
+        """Remove all streams of a party: those whose party, call, name or fact is this name.
+
+        What is removed is overwritten: in the file, in the index of words, in the log of changes.
 
         Raises:
             StoreError: the file cannot be written.
 
         """
+        _LOG.info("%s deletes the data of a party", who)
+        self.retry()
+        found = keeping.streams_of(self.file, name)
         with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException as error:
-                with contextlib.suppress(sqlite3.Error):
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise store_error(error, self.path) from error
-                raise
+            for stream in found:
+                self._ids.pop((stream.run, stream.name), None)
+                self._newest.pop(stream.name, None)
+        return keeping.delete(self.file, name, found)
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection for reading; any thread may ask.
+    def expire(self, days: int, now: float) -> int:
+        """Remove what is older than so many days, today included; return the number of events.
 
         Raises:
-            StoreError: the file cannot be read.
+            StoreError: the file cannot be written.
 
         """
-        connection = None
-        try:
-            try:
-                connection = self._readers.pop()
-            except IndexError:
-                connection = open_reader(self.path)
-            yield connection
-        except sqlite3.Error as error:
-            if connection is not None:
-                connection.close()
-                connection = None
-            raise store_error(error, self.path) from error
-        finally:
-            if connection is not None:
-                if len(self._readers) < MAX_READERS:
-                    self._readers.append(connection)
-                else:
-                    connection.close()
+        return keeping.expire(self.file, days, now)
+
+    def keep(self) -> None:
+        """Write what waits, fill the tables, make a checkpoint: a thread does it every 2 s.
+
+        Raises:
+            StoreError: the file cannot be written.
+
+        """
+        self.retry()
+        keeping.keep(self.file)
 
     def close(self) -> None:
         """Write what waits, and close the file; a second call does nothing."""
+        self._closing.set()
+        self._keeper.join()
         with self._lock:
-            if self._guard.closed:
+            if self.file.closed:
                 return
             try:
                 self._write_waiting()
             except StoreError as error:
                 self._failed(error, self._clock())
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._db.close()
-            while self._readers:
-                self._readers.pop().close()
-            self._guard.close()
+            self.file.close()
+
+    def _keep(self) -> None:
+        while not self._closing.wait(KEEP_S):
+            try:
+                self.keep()
+            except StoreError as error:
+                _LOG.warning("%s", error)
+            except Exception:
+                _LOG.exception("the history was not kept in order; it tries again")
 
     def _write_waiting(self) -> int:
         """Write the events that wait, in one transaction; return the number of the last one."""
         number = 0
-        with self.writing() as db:
+        with self.file.writing() as db:
             for of, (run, name) in self._unsaved.items():
-                record.add_stream(db, of, run, name)
+                record.add_stream(db, of, run, name, self._clock())
             if self._lost:
                 text = f"{self._lost} events are missing here: the history could not be written"
                 remark = {"schema": SCHEMA, "type": "remark", "stream": None}
                 record.add_event(db, 0, remark | {"source": "history", "text": text}, self._clock())
             for stream, body, now in self._waiting:
-                db.execute("SAVEPOINT event")
                 number = record.add_event(db, stream, body, now)
-                if not number:
-                    db.execute("ROLLBACK TO event")
-                db.execute("RELEASE event")
         self._unsaved.clear()
         self._waiting.clear()
         if self.fault:
@@ -259,24 +299,32 @@ class Store:
         return str(rows[0]) if rows else ""
 
     def _look(self, query: str, *values: str) -> tuple[Any, ...] | None:
-        try:
-            found: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
-        except sqlite3.Error:
-            return None  # the next write reports it
-        return found
+        with contextlib.suppress(StoreError), self.file.reading() as db:
+            found: tuple[Any, ...] | None = db.execute(query, values).fetchone()
+            return found
+        return None  # the next write reports the error
 
-    def _end_broken_off(self) -> None:
-        """End the streams that a killed monitor left open, where their last segment ends."""
-        with self.writing() as db:
+    def _end_broken_off(self) -> int:
+        """End the streams that a killed monitor left open, where their last segment ends.
+
+        Return the number of the next stream.
+        """
+        with self.file.writing() as db:
             left = db.execute(
                 "SELECT s.id, s.name, ifnull(max(g.segment) + 1, 0), ifnull(max(g.end_s), 0)"
                 " FROM streams s LEFT JOIN segments g ON g.stream = s.id"
-                " WHERE s.ended IS NULL AND s.started IS NOT NULL GROUP BY s.id"
+                " WHERE s.ended IS NULL GROUP BY s.id"
             ).fetchall()
             for stream, name, segments, end_s in left:
                 body = {"schema": SCHEMA, "type": "stream_ended", "stream": name}
-                body |= {"segments": segments, "duration_s": end_s, "reason": KILLED, "sound": ""}
+                body |= {
+                    "segments": segments,
+                    "duration_s": end_s,
+                    "reason": BROKEN_OFF,
+                    "sound": "",
+                }
                 record.add_event(db, stream, body, self._clock())
+            return 1 + int(db.execute("SELECT ifnull(max(id), 0) FROM streams").fetchone()[0])
 
 
 def numbered(number: int, stream: int, body: bytes) -> bytes:
@@ -287,20 +335,3 @@ def numbered(number: int, stream: int, body: bytes) -> bytes:
 def encoded(number: int, stream: int, body: dict[str, Any]) -> bytes:
     """Return an event as readers get it, live and from `Store.events`."""
     return numbered(number, stream, to_json(body))
-
-
-def _guard(path: Path) -> Any:
-    """Make sure that no second program writes to this file; the lock ends with the process."""
-    lock = path.with_name(f"{path.name}.lock")
-    try:
-        file = lock.open("ab")
-    except OSError as error:
-        reason = f"cannot be opened: {error.strerror}"
-        raise StoreError(path, reason, "check the folder and its permissions") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        reason = "another gateway writes to it"
-        raise StoreError(path, reason, "end that one, or use another folder with --data") from error
-    return file

@@ -238,10 +238,13 @@ def test_prepare_by_list_and_a_list_by_class(
     few = named(read_manifest(out).clips, read_names(drawn))
     assert sorted(c.label or "" for c in few) == ["fear"] * 2 + ["sad"] * 2
     assert few == balanced(read_manifest(out).clips, 2, 0)  # as data.balanced draws
+    assert main([*command, "--per-class", "0", "--sets", str(out.parent / "sets")]) == 0
+    whole = read_manifest(out.parent / "sets" / "validation.jsonl")
+    assert whole.clips == read_manifest(out).clips
     capsys.readouterr()
     prepare = ["prepare", "csv", str(table), "--out", str(out)]
     for wrong, message in (
-        ([*command, "--per-class", "0"], "ask for at least 1"),
+        ([*command, "--per-class", "-1"], "ask for at least 1"),
         ([*command, "--per-class", "9"], "fewer than 9 clips of fear (3), sad (3); ask for 3 a"),
         ([*command, "--per-class", "1", "--split", "test1"], "no clip is in it; known: dev"),
         ([*prepare, "--out", "/proc/none/m.jsonl"], "/proc/none"),

@@ -23,6 +23,7 @@ from abhinaya.train.cli import main
 from abhinaya.train.learners.base import Example, Learner
 from abhinaya.train.loop import session
 from abhinaya.train.loop.checkpoint_card import described
+from abhinaya.train.loop.devices import fitting
 from abhinaya.train.loop.run_folder import RunFolder
 from abhinaya.train.recipes.recipe import recipes
 
@@ -295,3 +296,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         read(RunFolder(out).states()[-1] / "learning.safetensors").tensors for out in (cut, whole)
     )
     assert all(torch.equal(kept[k], expected[k]) for k in expected)
+
+
+@pytest.mark.parametrize(
+    ("batch", "held", "most", "memory", "fits"),
+    [(4, 10, 20, 100, 32), (4, 90, 95, 100, 1), (8, 10, 10, 100, 640)],
+)
+def test_the_advised_batch_fills_nine_tenths_of_the_memory(
+    batch: int, held: int, most: int, memory: int, fits: int
+) -> None:
+    assert fitting(batch, held, most, memory) == fits

@@ -42,14 +42,9 @@ def test_settings_that_are_not_of_the_recipe_are_refused(setting: str, message: 
         changed(SpeechRecipe(), [setting])
 
 
-@pytest.mark.parametrize("model", ["tiny-speech", "tiny-text", "tiny-joint", "crossval"])
+@pytest.mark.parametrize("model", ["tiny-speech", "tiny-text", "tiny-joint"])
 def test_a_wrong_setting_is_one_line(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([model, "--set", "sede=1"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "did you mean 'seed'?" in said
-
-
-def test_figures_of_what_hears_come_from_the_monitor(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "tiny-speech", "--data", "here"]) == 1
-    assert "run abhinaya bench quality --data here" in capsys.readouterr().err

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from sounds import buzz, hiss
 
+from abhinaya.bench.crossval import figure, left_out
+from abhinaya.bench.crossval import main as crossval
 from abhinaya.models.asr import carrier
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.registry import load
@@ -20,7 +22,6 @@ from abhinaya.train.cli import main
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.errors import DataError
 from abhinaya.train.tiny.context import Before, Voices
-from abhinaya.train.tiny.crossval import figure, left_out
 from abhinaya.train.tiny.sessions import Plan, Sessions, sessions, spoken
 from abhinaya.train.tiny.speech import SPEECH_LABELS
 
@@ -136,14 +137,14 @@ def test_a_fold_is_trained_once(
     folders = ["--data", str(tiny), "--cache", str(tmp_path / "cache")]
     assert main(["tiny-speech", *folders, "--out", str(tmp_path), *FEW]) == 0
     weights = ["--weights", str(tmp_path / "tiny-speech.safetensors")]
-    crossed = ["crossval", *folders, "--out", str(tmp_path / "folds"), "--folds", "1,nemo"]
+    crossed = [*folders, "--out", str(tmp_path / "folds"), "--folds", "1,nemo"]
     capsys.readouterr()
-    assert main([*crossed, *weights, *FEW]) == 0
+    assert crossval([*crossed, *weights, *FEW]) == 0
     first = capsys.readouterr().out
     assert "fold 1: without" in first
     assert "trained without nemo: macro-F1" in first
     assert "ravdess, speakers left out: macro-F1" in first
-    assert main([*crossed, *weights, *FEW]) == 0
+    assert crossval([*crossed, *weights, *FEW]) == 0
     again = capsys.readouterr().out
     assert again == "".join(
         x for x in first.splitlines(True) if "speakers left out" in x or "trained without" in x

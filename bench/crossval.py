@@ -1,12 +1,13 @@
 """Cross-validates S1: leaves out speakers, or a whole corpus, and measures on them.
 
-`abhinaya train crossval` trains a recipe once for each fold and keeps the scores of the speakers
+`abhinaya bench crossval` trains a recipe once for each fold and keeps the scores of the speakers
 left out. Figures are of all folds together, with the shipped calibration.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,14 +15,18 @@ from typing import Final
 import numpy as np
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.tiny.speech import Settings
-from abhinaya.train.command import Say
+from abhinaya.models.command_line import Parser
+from abhinaya.models.text import say as say_text
+from abhinaya.models.tiny.speech import SPEECH, Settings, SpeechNetwork
+from abhinaya.train.cli import CACHE, add_changes, add_data
+from abhinaya.train.command import Say, changed, guarded
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of
 from abhinaya.train.metrics import Flags, calibration_error
 from abhinaya.train.tiny.sessions import Sessions, joined
 from abhinaya.train.tiny.speech import (
     NEUTRAL,
+    RECIPES,
     SPEECH_LABELS,
     SpeechRecipe,
     read_sessions,
@@ -32,6 +37,28 @@ from abhinaya.train.tiny.speech import (
 FOLDS: Final = 6
 """A fold leaves out three actors of RAVDESS and one or two speakers of nEMO."""
 ACTED: Final = ("ravdess", "nemo")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `abhinaya bench crossval`; return the exit code."""
+    parser = Parser("abhinaya bench crossval", __doc__)
+    add_data(parser)
+    add_changes(parser)
+    add = parser.add_argument
+    add("--out", type=Path, default=CACHE / "folds", help="folder of the folds")
+    about = "numbers of folds, or corpora to leave out: 1,2,nemo"
+    add("--folds", default="1,2,3,4,5,6", help=about)
+    add("--weights", help="weights file whose calibration is used; default: the bundled one")
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+
+    def measure() -> int:
+        recipe = changed(RECIPES[SPEECH], args.set)
+        settings, folds = SpeechNetwork(SPEECH, args.weights).settings, args.folds.split(",")
+        for line in crossval(args.data, args.cache, args.out, recipe, settings, folds, say_text):
+            say_text(line)
+        return 0
+
+    return guarded("abhinaya bench crossval", measure)
 
 
 def crossval(
