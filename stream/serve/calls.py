@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -82,10 +82,13 @@ class Call:
         facts: Mapping[str, str],
         clocks: tuple[TrackClock, ...],
         pump: Pump,
+        frames: Counter[tuple[str, str]],
         ended: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
         self.name = opening.name
+        protocol = opening.name.partition(":")[0]
+        self._frames, self._keys = frames, [(protocol, str(n)) for n in range(len(clocks))]
         self.streams = tuple(track.stream for track in opening.tracks)
         self.facts = facts
         self._number = opening.call
@@ -135,6 +138,7 @@ class Call:
         if len(data) > MAX_MESSAGE_BYTES:
             reason = f"a message has {len(data)} bytes, more than {MAX_MESSAGE_BYTES}"
             raise CallError("too large", self.name, reason, "send shorter ones")
+        self._frames[self._keys[track]] += 1
         if self.closed:
             self._dropped += len(data)
             return
@@ -185,6 +189,8 @@ class Calls:
         self._clock = clock
         self._pump = Pump(directory)
         self._numbers = itertools.count(1)
+        self.frames = Counter[tuple[str, str]]()
+        """Messages with audio so far, by provider and number of the track."""
         self._open: dict[str, Call] = {}
         """By name, as the caller gave it, made safe."""
         self._names: OrderedDict[str, int] = OrderedDict()
@@ -250,7 +256,7 @@ class Calls:
         width = sample_bytes(format.encoding)
         clocks = tuple(TrackClock(format.rate, width, now, now) for _ in named)
         forget = partial(self._open.pop, name, None)
-        call = Call(opening, opening.facts, clocks, self._pump, forget, self._clock)
+        call = Call(opening, opening.facts, clocks, self._pump, self.frames, forget, self._clock)
         self._open[name] = call
         self._pump.open(opening, call, width)
         return call
