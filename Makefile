@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two workers; tests/conftest.py says which tests stay together
 SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all check lint types bench lock clean
+.PHONY: demo test test-all browser screenshot check lint types bench lock clean
 
 demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
@@ -21,8 +21,20 @@ demo: $(CORE)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
-test-all: $(INSTALLED)
+test-all: $(INSTALLED) browser
 	$(BIN)/python -m pytest $(SPREAD)
+
+# what the scenes of tests/browser need beside Node and Chromium; ABHINAYA_BROWSER names another folder
+browser: build/browser/.installed
+
+build/browser/.installed: tests/browser/package.json
+	mkdir -p $(@D)
+	cp $< $(@D)
+	npm install --prefix $(@D) --silent --no-audit --no-fund
+	touch $@
+
+screenshot: $(INSTALLED) browser
+	$(BIN)/python tests/browser/screenshot.py docs/console.png
 
 check: lint types test
 

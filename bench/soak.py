@@ -165,7 +165,7 @@ class ShortStreams:
         """Return nothing: the account finds what is lost."""
         return []
 
-    def ended(self, name: str, whole: bool) -> None:
+    def ended(self, name: str, reason: str) -> None:
         """Note that an input is finished; it may be one of the long ones."""
         self._open.discard(name)
 

@@ -121,9 +121,11 @@ EXTRA_OF: Final = {
     "psutil": "bench",
     "scipy": "train",
     "sklearn": "train",
+    "starlette": "web",
     "torch": "torch",
     "torchaudio": "torch",
     "transformers": "torch",
+    "uvicorn": "web",
 }
 """Package -> the extra in `pyproject.toml` that installs it."""
 

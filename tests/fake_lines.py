@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +63,7 @@ class FakeDoors:
     most: int = 100
     twilio_token: str = "secret-of-the-account"
     twilio_next: str = ""
+    holds: bool = True
     lines: list[FakeLine] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
 
@@ -83,11 +84,11 @@ class FakeDoors:
         self.lines.append(FakeLine(name, streams, encoding, rate, facts))
         return self.lines[-1]
 
-    def require(self, connection: HTTPConnection, role: str) -> object:
+    def require(self, connection: HTTPConnection, role: str) -> Callable[[], bool]:
         assert role == "ingest"
         if connection.headers.get("authorization") not in ("Token good", "Bearer good"):
             raise WebSocketException(POLICY, "forbidden")
-        return "me"
+        return lambda: self.holds
 
     async def events(self, streams: tuple[str, ...]) -> AsyncGenerator[Mapping[str, Any]]:
         """Those of the test; each stream ends when its call does."""

@@ -1,5 +1,7 @@
 """`abhinaya-stream` with nodes that answer without models: `python null_program.py BUSY_S ...`.
 
+With `serve` as the first argument it is `abhinaya serve`.
+
 Everything else is the real program: signals, supervisor, hub, fronts and outputs.
 """
 
@@ -28,7 +30,7 @@ def config() -> Any:
 
 def prepare(busy_s: str) -> None:
     """Put the null nodes in place of the models."""
-    from abhinaya.stream.commands import stream
+    from abhinaya.stream.commands import serve, stream
     from abhinaya.stream.run import monitor
     from abhinaya.stream.run.supervisor import Spec
 
@@ -36,9 +38,10 @@ def prepare(busy_s: str) -> None:
         return [Spec(service, MODULE, ("--null", service, "--busy-s", busy_s), (service,))]
 
     monitor.node_specs = specs
-    stream.load_line_up = lambda args: config()
-    stream.faults_of_models = lambda config, accept: iter(())
-    stream.unpinned_models = lambda config: iter(())
+    for program in (serve, stream):
+        program.load_line_up = lambda args: config()
+        program.faults_of_models = lambda config, accept: iter(())
+        program.unpinned_models = lambda config: iter(())
 
 
 if __name__ == "__main__":
@@ -47,6 +50,6 @@ if __name__ == "__main__":
     leave_at_once("abhinaya-stream")  # as the real program does before it imports the rest
     prepare(sys.argv[1])
     sys.argv[1:] = sys.argv[2:]
-    from abhinaya.stream.__main__ import stream
+    from abhinaya.stream.__main__ import commands, stream
 
-    stream()
+    commands() if sys.argv[1:2] == ["serve"] else stream()

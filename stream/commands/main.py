@@ -52,6 +52,7 @@ FILES: Final = {
     "convert": "Convert the JSON lines of a run into another format",
     "doctor": "Check that this machine can run a profile; print what is missing",
     "report": "Make one HTML page from the JSON lines of a run",
+    "serve": "Serve a web console and an API for the monitor",
     "transcribe": "Write transcripts of recordings, without votes",
 }
 """Commands with a module of their own in this folder; it is imported when the command runs."""

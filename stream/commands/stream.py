@@ -6,8 +6,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,14 +26,12 @@ from abhinaya.stream.errors import (
     EXIT_OK,
     AbhinayaError,
     ModelError,
-    NetworkError,
-    ProcessError,
     SinkError,
     SourceError,
 )
 from abhinaya.stream.front.vad import find_model
 from abhinaya.stream.log import add_log_flags, open_log
-from abhinaya.stream.run.directory import keep_logs, make_kept, remove_old, run_directory
+from abhinaya.stream.run.directory import logs_kept, make_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
@@ -122,13 +120,13 @@ def _main(argv: Sequence[str] | None) -> int:
     else:
         find_model()
         if wrong := [*faults_of_models(config, args.accept_noncommercial)]:
-            _refuse(wrong)
+            refuse(wrong)
         for text in unpinned_models(config):
             say(f"abhinaya-stream: {text}", file=sys.stderr)
     faults = {item: fault for item in inputs if (fault := fault_of(item))}
     readable = tuple(item for item in inputs if item not in faults)
     if faults and not readable and not args.feed:
-        _refuse(faults.values())
+        refuse(faults.values())
     check_outputs(args, inputs)
     with ExitStack() as stack:
         feeds = open_feeds(args, config, os.environ, [item.name for item in inputs])
@@ -150,7 +148,7 @@ def _main(argv: Sequence[str] | None) -> int:
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
         logged = (Logged(),) if log is not None else ()
-        stack.enter_context(_logs_kept(directory))
+        stack.enter_context(logs_kept(directory, "abhinaya-stream"))
         run = Run(plan, directory, (*sinks.all, alerts, *logged), sinks.observer)
         # from here on everything ends in order: the first signal also lets the outputs be finished
         with INTERRUPTS.counting(plan.config.supervise.drain_s + FINISH_S, 1), stack.pop_all():
@@ -158,23 +156,12 @@ def _main(argv: Sequence[str] | None) -> int:
         return sinks.fault.exit_code if sinks.fault else code
 
 
-def _refuse(faults: Iterable[AbhinayaError]) -> NoReturn:
+def refuse(faults: Iterable[AbhinayaError]) -> NoReturn:
     """Raise the last of several errors; the others are printed."""
     *others, last = faults
     for fault in others:
         say(f"abhinaya-stream: {fault}", file=sys.stderr)
     raise last
-
-
-@contextmanager
-def _logs_kept(directory: Path) -> Iterator[None]:
-    """Keep the logs of the processes if the run fails, and print their folder."""
-    try:
-        yield
-    except (ProcessError, ModelError, NetworkError):
-        if kept := keep_logs(directory):
-            say(f"abhinaya-stream: the logs of its processes are in {kept}", file=sys.stderr)
-        raise
 
 
 def add_keys(parser: argparse._ActionsContainer) -> None:

@@ -166,8 +166,8 @@ class Feeds:
         """Return the errors since the last call."""
         return [self._faults.get() for _ in range(self._faults.qsize())]
 
-    def ended(self, name: str, whole: bool) -> None:
-        """Note that all results of input `name` are written; `whole`: it was read to its end.
+    def ended(self, name: str, reason: str) -> None:
+        """Note that all results of input `name` are written; `reason`: why it broke off, or empty.
 
         Raises:
             SinkError: the record cannot be written.
@@ -177,10 +177,10 @@ class Feeds:
             return
         feed, episode = self._running.pop(name)
         with self._lock:
-            if whole:
-                feed.record.add(episode)
-            else:
+            if reason:
                 feed.failed(episode)
+            else:
+                feed.record.add(episode)
         if not self._kept:
             self._path(episode).unlink(missing_ok=True)
         self._room.release()

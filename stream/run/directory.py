@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from abhinaya.stream.errors import ConfigError
+from abhinaya.models.text import say
+from abhinaya.stream.errors import ConfigError, ModelError, NetworkError, ProcessError
 from abhinaya.stream.wire.sockets import MAX_PATH
 
 PREFIX: Final = "abhinaya-"
@@ -136,3 +138,14 @@ def keep_logs(directory: Path) -> Path | None:
     except OSError:  # the disk is full: the error itself is shown all the same
         return None
     return kept
+
+
+@contextmanager
+def logs_kept(directory: Path, program: str) -> Iterator[None]:
+    """Keep the logs of the processes if the run fails, and print their folder."""
+    try:
+        yield
+    except (ProcessError, ModelError, NetworkError):
+        if kept := keep_logs(directory):
+            say(f"{program}: the logs of its processes are in {kept}", file=sys.stderr)
+        raise

@@ -41,8 +41,8 @@ class _Assigned:
     front: str
     live: bool = False
     """Whether its streams are live."""
-    broken: bool = False
-    """Whether one of its streams broke off."""
+    broken: str = ""
+    """Why one of its streams broke off."""
     failed: bool = False
     """Whether the input is given up."""
 
@@ -136,7 +136,7 @@ class Inputs:
         """
         reads = [read for read in self._fronts[front] if not self._is_over(read)]
         if final and len(reads) == 1:
-            self._fail(reads[0])
+            self._fail(reads[0], "the process that reads it died too often")
             return []
         # if one file killed the front, it would do so again: separate it from the others
         moved = reads[len(reads) // 2 :] if len(reads) > 1 else []
@@ -193,9 +193,9 @@ class Inputs:
         """Note that the end of a stream is written."""
         read = self._reads.get(self._ledger.input_of(event.stream))
         if read is not None:
-            read.broken |= bool(event.reason)
+            read.broken = read.broken or event.reason
             if self._is_over(read):
-                self._release(read, whole=not read.broken)
+                self._release(read, read.broken)
 
     def endings(
         self, reason: str, fronts: Collection[str] | None = None
@@ -223,9 +223,9 @@ class Inputs:
     def faults(self) -> list[AbhinayaError]:
         """Return the errors of inputs since the last call."""
         found = read_faults(self._directory)
-        for name, _ in found:
+        for name, error in found:
             if name in self._reads:
-                self._fail(self._reads[name])
+                self._fail(self._reads[name], str(error))
         return [error for _, error in found]
 
     def is_endless(self) -> bool:
@@ -236,13 +236,13 @@ class Inputs:
             for read in self._reads.values()
         )
 
-    def _fail(self, read: _Assigned) -> None:
+    def _fail(self, read: _Assigned, reason: str) -> None:
         read.failed = True
-        self._release(read, whole=False)
+        self._release(read, reason)
 
-    def _release(self, read: _Assigned, whole: bool) -> None:
+    def _release(self, read: _Assigned, reason: str) -> None:
         if self._supply is not None:
-            self._supply.ended(read.input.name, whole)
+            self._supply.ended(read.input.name, reason)
 
     def _is_over(self, read: _Assigned) -> bool:
         name = read.input.name

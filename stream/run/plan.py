@@ -47,8 +47,8 @@ class Supply(Protocol):
         """Return the errors since the last call."""
         ...
 
-    def ended(self, name: str, whole: bool) -> None:
-        """Note that an input is finished and written, and whether it was read to its end."""
+    def ended(self, name: str, reason: str) -> None:
+        """Note that an input is finished and written; `reason`: why it broke off, or empty."""
         ...
 
 

@@ -48,25 +48,28 @@ class WithHeaders:
 
 
 def routes() -> list[BaseRoute]:
-    """Return the routes of the console: `/` and what lies under `/console`."""
+    """Return the routes of the console: `/` and what lies under `/console`.
+
+    The application puts `WithHeaders` around all its routes.
+    """
     return [
         Route("/", _index),
         Route("/console/palette.css", _palette_css),
         Route("/console/palette.js", _palette_js),
-        Mount("/console", WithHeaders(StaticFiles(directory=FILES))),
+        Mount("/console", StaticFiles(directory=FILES)),
     ]
 
 
 async def _index(_: Request) -> Response:
-    return FileResponse(FILES / "index.html", headers=HEADERS)
+    return FileResponse(FILES / "index.html")
 
 
 async def _palette_css(_: Request) -> Response:
-    return Response(palette_css(), media_type="text/css", headers=HEADERS)
+    return Response(palette_css(), media_type="text/css")
 
 
 async def _palette_js(_: Request) -> Response:
-    return Response(palette_js(), media_type="text/javascript", headers=HEADERS)
+    return Response(palette_js(), media_type="text/javascript")
 
 
 def palette_css() -> str:

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from abhinaya.models.labels import LABELS
@@ -64,14 +65,14 @@ def events(streams: int, seed: int = 7) -> Iterator[dict[str, Any]]:
             yield verdict(chance, stream, segment, number)
 
 
-def app(streams: int, rate: float) -> Starlette:
+def app(streams: int, rate: float) -> ASGIApp:
     """Return the server: `streams` rows, `rate` events a second on each connection."""
 
     async def snapshot(_: Request) -> JSONResponse:
         return JSONResponse({"streams": [{"id": n, "name": name(n)} for n in range(streams)]})
 
     async def nothing(_: Request) -> JSONResponse:
-        return JSONResponse({"alerts": [], "name": "test", "role": "reader"})
+        return JSONResponse({"alerts": [], "nodes": [], "name": "test", "role": "reader"})
 
     async def live(socket: WebSocket) -> None:
         await socket.accept()
@@ -83,15 +84,17 @@ def app(streams: int, rate: float) -> Starlette:
         except WebSocketDisconnect:
             return
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *pages.routes(),
             Route("/v1/session", nothing),
             Route("/v1/streams", snapshot),
             Route("/v1/alerts", nothing),
+            Route("/v1/nodes", nothing),
             WebSocketRoute("/v1/events", live),
         ]
     )
+    return pages.WithHeaders(app)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ class Clip:
     end_s: float | None = None
     published: str = ""
     """The corpus's own consensus, or NO_AGREEMENT, where it differs from that of the votes."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Where the label is from, for people: who corrected it in the console, when, of which call."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.votes) - set(VOTABLE):

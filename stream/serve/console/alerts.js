@@ -1,10 +1,9 @@
 // The rules that fired, and who has seen to them.
 import { html, useState } from "./ui.js";
 import { api } from "./api.js";
-import { putAlert } from "./events.js";
 import { clock, share } from "./format.js";
 import { Empty, Mark, Problem, When } from "./parts.js";
-import { flush, useStore } from "./store.js";
+import { useStore } from "./store.js";
 
 function Alert({ alert, stream, onDone, onProblem }) {
   const take = () => api.acknowledge(alert.number).then(onDone, onProblem);
@@ -24,12 +23,11 @@ export function Alerts() {
   const [problem, setProblem] = useState(null);
   const every = [...state.alerts.values()].sort((a, b) => b.number - a.number);
   const shown = all ? every : every.filter((alert) => !alert.by);
-  const done = (alert) => { setProblem(null); putAlert(alert); flush(); };
   return html`<div class="page alerts"><div class="head"><h1>Alerts</h1>
       <p class="counts"><b>${every.filter((alert) => !alert.by).length}</b> open, ${every.length} in all</p>
       <div class="tools"><label class="check"><input type="checkbox" checked=${all} onChange=${(event) => setAll(event.target.checked)} /> Show acknowledged</label></div></div>
     <${Problem} error=${problem} />
     ${shown.length ? html`<ul class="stack">${shown.slice(0, 300).map((alert) => html`
-      <${Alert} key=${alert.number} alert=${alert} stream=${state.streams.get(alert.stream_id)} onDone=${done} onProblem=${setProblem} />`)}</ul>`
+      <${Alert} key=${alert.number} alert=${alert} stream=${state.streams.get(alert.stream_id)} onDone=${() => setProblem(null)} onProblem=${setProblem} />`)}</ul>`
       : html`<${Empty}>${every.length ? "Every alert is acknowledged." : "No rule has fired. Rules are set in the profile or by --alert."}<//>`}</div>`;
 }

@@ -1,10 +1,12 @@
 // Every request of the console to the gateway. The session cookie goes along by itself.
 const json = { "Content-Type": "application/json" };
 
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+
 export class ApiError extends Error {
   constructor(status, { message, remedy } = {}) {
-    super(message || `The server answered with status ${status}.`);
-    Object.assign(this, { status, remedy });
+    super(sentence(message || `The server answered with status ${status}.`));
+    Object.assign(this, { status, remedy: remedy && sentence(remedy) });
   }
 }
 
@@ -35,24 +37,27 @@ export const api = {
   login: (token) => post("/v1/session", { token }),
   logout: () => ask("/v1/session", { method: "DELETE" }),
   streams: async () => (await ask("/v1/streams")).streams,
-  stream: (id) => ask(`/v1/streams/${id}`),
-  streamsOfCall: async (call) => (await ask(`/v1/streams${query({ call })}`)).streams,
+  nodes: async () => (await ask("/v1/nodes")).nodes,
+  stream: (id) => ask(`/v1/history/streams/${id}`),
+  streamsOfCall: async (call) => (await ask(`/v1/history/streams${query({ call })}`)).streams,
+  /** Apply every stored event of a stream. */
   async eventsOf(id, apply) {
-    for (let from = 0; ;) {
-      const { events } = await ask(`/v1/streams/${id}/events${query({ from })}`);
+    for (let from = 0, more = true; more;) {
+      const { events, next } = await ask(`/v1/streams/${id}/events${query({ from, limit: 1000 })}`);
       events.forEach(apply);
-      if (!events.length) return;
-      from = events[events.length - 1].number;
+      more = events.length > 0;
+      from = next;
     }
   },
   events: (from) => socket(`/v1/events${query({ from })}`),
   alerts: async () => (await ask("/v1/alerts")).alerts,
   acknowledge: (number) => post(`/v1/alerts/${number}/acknowledge`, {}),
-  correct: (stream, segment, label, note) => post(`/v1/streams/${stream}/segments/${segment}/label`, { label, note }),
+  correct: (stream, segment, label, note) => post(`/v1/streams/${stream}/segments/${segment}/correction`, { label, note }),
   search: (filters) => ask(`/v1/history${query(filters)}`),
   weeks: () => ask("/v1/history/weeks"),
   exportAs: (filters, format) => `/v1/history/export${query({ ...filters, format })}`,
   exportOf: (stream, format) => `/v1/history/export${query({ stream, format })}`,
+  corrections: "/v1/history/corrections",
   demo: () => post("/v1/files", { demo: true }),
   ready: () => ask("/readyz"),
   listen: (name) => socket(`/v1/listen${query({ encoding: "linear16", sample_rate: 16000, channels: 1, interim_results: true, name })}`),

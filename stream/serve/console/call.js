@@ -17,15 +17,13 @@ const SHOWN = 300; // segments of the transcript, before "Show earlier"
 /** Load the events of every stream of the call; what happens meanwhile is not missed. */
 async function load(id) {
   if (state.calls.has(id)) return [...state.calls.keys()];
-  if (!state.streams.has(id)) {
-    const one = await api.stream(id);
-    state.streams.set(id, { ...newRow(id, one.name), ...one });
+  const { call, run } = state.streams.get(id) ?? await api.stream(id);
+  for (const one of await api.streamsOfCall(call)) {
+    if (one.run === run && !state.streams.has(one.id)) {
+      state.streams.set(one.id, { ...newRow(one.id, one.name), ...one, ended: Boolean(one.ended) });
+    }
   }
-  const { call, run } = state.streams.get(id);
-  for (const one of await api.streamsOfCall(call, run)) {
-    if (!state.streams.has(one.id)) state.streams.set(one.id, one);
-  }
-  const ids = [...state.streams.values()].filter((one) => one.id === id || (one.call === call && one.run === run)).map((one) => one.id);
+  const ids = [...state.streams.values()].filter((one) => one.call === call && one.run === run).map((one) => one.id).sort((a, b) => a - b);
   state.calls = new Map(ids.map((one) => [one, new Map()]));
   for (const one of ids) await api.eventsOf(one, apply);
   touch("calls");
@@ -84,6 +82,13 @@ function Transcript({ segments, sides, names, chosen, onChoose }) {
   const [follow, setFollow] = useState(true);
   const shown = all ? segments : segments.slice(-SHOWN);
   useEffect(() => { if (follow && box.current) box.current.scrollTop = box.current.scrollHeight; }, [shown.length, follow]);
+  useEffect(() => {
+    const button = chosen && box.current?.querySelector("[aria-pressed=true]");
+    if (!button) return;
+    setFollow(false);
+    const [line, list] = [button.getBoundingClientRect(), box.current.getBoundingClientRect()];
+    if (line.top < list.top || line.bottom > list.bottom) box.current.scrollTop += line.top - list.top - list.height / 3;
+  }, [chosen]);
   const scrolled = () => {
     const el = box.current;
     setFollow(el.scrollHeight - el.scrollTop - el.clientHeight < 60);

@@ -1,7 +1,6 @@
 // One segment in full: the decision, every vote, who is missing, the latency, and its correction.
-import { html, useEffect, useState } from "./ui.js";
+import { html, useEffect, useRef, useState } from "./ui.js";
 import { api } from "./api.js";
-import { corrected } from "./events.js";
 import { clock, known, ms, share } from "./format.js";
 import { Bar, Mark, Problem, When } from "./parts.js";
 import { LABELS, LETTERS } from "./palette.js";
@@ -14,12 +13,12 @@ function Bars({ probabilities, chosen }) {
   const text = LABELS.map((label) => `${label} ${share(probabilities[label] ?? 0)}`).join(", ");
   return html`<div class="bars" role="img" aria-label=${text}>${LABELS.map((label) => html`
     <span key=${label} class=${`e-${label}${label === chosen ? " chosen" : ""}`} title=${`${label} ${share(probabilities[label] ?? 0)}`}>
-      <i style=${{ height: `${Math.max(2, (probabilities[label] ?? 0) * 44)}px` }} /><b>${LETTERS[label]}</b></span>`)}</div>`;
+      <i style=${{ height: `${Math.max(2, (probabilities[label] ?? 0) * 52)}px` }} /><b>${LETTERS[label]}</b></span>`)}</div>`;
 }
 
 function Attributes({ values }) {
   return html`<dl class="attributes">${Object.entries(ATTRIBUTES).filter(([key]) => key in values).map(([key, [low, high]]) => html`
-    <div key=${key}><dt>${key}</dt><dd><${Bar} value=${(values[key] - 1) / 6} /> ${values[key].toFixed(1)}
+    <div key=${key}><dt>${key}</dt><dd><${Bar} value=${(values[key] - 1) / 6} /> <b>${values[key].toFixed(1)}</b>
       <span class="quiet">1 ${low}, 7 ${high}</span></dd></div>`)}</dl>`;
 }
 
@@ -47,24 +46,29 @@ function Correction({ seg }) {
   const [problem, setProblem] = useState(null);
   const [note, setNote] = useState("");
   useEffect(() => { setProblem(null); setNote(""); }, [seg.stream_id, seg.segment]);
-  const send = (label) => api.correct(seg.stream_id, seg.segment, label, note).then(
-    (done) => { setProblem(null); corrected(seg.stream_id, seg.segment, done); }, setProblem);
+  // the correction comes back as an event, to this page as to all others
+  const send = (label) => api.correct(seg.stream_id, seg.segment, label, note).then(() => setProblem(null), setProblem);
   const now = seg.correction?.label;
   return html`<section class="correct" aria-labelledby="correct-title"><h3 id="correct-title">What was it?</h3>
     <p class="quiet small">A correction is kept with your name for training. The verdict stays as it was.</p>
     <div class="choices">${LABELS.map((label) => html`
       <button key=${label} class=${`e-${label}`} aria-pressed=${now === label} onClick=${() => send(label)}><${Mark} label=${label} /></button>`)}</div>
     <label class="field">Note <input maxlength="200" value=${note} onInput=${(event) => setNote(event.target.value)} placeholder="optional, before the label" /></label>
-    <p role="status" class="small">${now && html`Corrected from ${known(seg.correction.judged ?? seg.label)} to ${now} by ${seg.correction.who}${seg.correction.at ? html`, <${When} at=${seg.correction.at} />` : ""}.`}</p>
+    <p role="status" class="small">${now && html`Corrected from ${known(seg.correction.judged ?? seg.label)} to ${now} by ${seg.correction.by}${seg.correction.at ? html`, <${When} at=${seg.correction.at} />` : ""}.`}</p>
     <${Problem} error=${problem} /></section>`;
 }
 
 export function Detail({ seg, who, onClose }) {
+  const place = useRef(null);
+  useEffect(() => {
+    // on a narrow screen the segment is above the transcript
+    if (innerWidth <= 900) place.current?.scrollIntoView({ block: "start" });
+  }, [seg?.stream_id, seg?.segment]);
   if (!seg) return html`<aside class="detail card" aria-label="Segment"><p class="quiet">Choose a segment to see its votes.</p></aside>`;
   if (seg.kind === "gap") return html`<aside class="detail card" aria-label="Segment"><h2>No verdict</h2>
     <p>${clock(seg.start_s)} to ${clock(seg.end_s)}: ${seg.reason}</p></aside>`;
   const shown = seg.correction?.label ?? seg.label;
-  return html`<aside class="detail card" aria-label="Segment">
+  return html`<aside class="detail card" aria-label="Segment" ref=${place}>
     <button class="close" onClick=${onClose} aria-label="Close the segment">×</button>
     <h2><${Mark} label=${seg.label} partial=${!seg.final} />${shown !== seg.label && html` <span class="quiet">corrected to</span> <${Mark} label=${shown} />`}</h2>
     <p class="quiet">${who}, ${clock(seg.start_s)} to ${clock(seg.end_s)}${seg.final ? "" : ", provisional"}${seg.was.length ? `, was ${seg.was.join(", ")}` : ""}</p>

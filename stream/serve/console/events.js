@@ -18,12 +18,19 @@ export function newRow(id, name) {
   };
 }
 
-/** Put a stream of the API into the store, under what newer events have said. */
-export function fromApi(stream) {
-  const old = state.streams.get(stream.id);
-  if (old && old.number >= (stream.number ?? 0)) return;
-  const words = stream.words ?? "";
-  put({ ...newRow(stream.id, stream.name), ...old, ...stream, words });
+/** Put the streams of the API into the store, but for those of which newer events have come. */
+export function putStreams(streams) {
+  const ids = new Set(streams.map((stream) => stream.id));
+  for (const id of state.streams.keys()) if (!ids.has(id) && !state.calls.has(id)) state.streams.delete(id);
+  let newest = 0;
+  for (const stream of streams) {
+    const old = state.streams.get(stream.id);
+    if (!old || old.number < (stream.number ?? 0)) put({ ...newRow(stream.id, stream.name), ...old, ...stream });
+    newest = Math.max(newest, stream.number ?? 0);
+  }
+  // the first events to ask for are those after the snapshot; later, those after the last one that came
+  state.link.number ||= newest;
+  touch("streams");
 }
 
 function row(event) {
@@ -73,18 +80,18 @@ function segment(event, kind) {
 }
 
 /** Note a correction of a segment of the open call. */
-export function corrected(stream, number, correction) {
-  const kept = state.calls.get(stream);
-  const old = kept?.get(number);
+function correction(event) {
+  const kept = state.calls.get(event.stream_id);
+  const old = kept?.get(event.segment);
   if (!old) return;
-  kept.set(number, { ...old, correction });
+  kept.set(event.segment, { ...old, correction: event });
   touch("calls");
 }
 
 /** Put an alert of the API or of an event into the store. */
 export function putAlert(alert) {
   const old = state.alerts.get(alert.number);
-  const changed = { by: "", at: "", ...old, ...alert };
+  const changed = { by: "", at: "", ...alert, ...(old?.by ? { by: old.by, at: old.at } : {}) };
   state.alerts.set(alert.number, changed);
   if (state.alerts.size > KEPT_ALERTS) state.alerts.delete(state.alerts.keys().next().value);
   const stream = state.streams.get(alert.stream_id);
@@ -101,6 +108,11 @@ const HANDLERS = {
     segment(event, "gap");
   },
   alert: putAlert,
+  alert_acknowledged(event) {
+    const alert = state.alerts.get(event.alert);
+    if (alert) putAlert({ ...alert, by: event.by, at: event.at });
+  },
+  correction,
   activity(event) { put({ ...row(event), speaking: event.speaking }); },
   stream_started(event) {
     put({

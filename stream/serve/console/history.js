@@ -5,6 +5,7 @@ import { clock, number, share, span } from "./format.js";
 import { Bar, Empty, LabelChoice, Mark, Problem, When, useLoaded } from "./parts.js";
 import { LABELS, UNKNOWN } from "./palette.js";
 
+const NOTHING_SAID = { segments: 0, speech_s: 0, labels: {} };
 const NOTHING = { words: "", label: "", party: "", from: "", to: "" };
 
 /** A date of the form is a whole day of the reader's own time. */
@@ -15,13 +16,18 @@ const moments = ({ from, to, ...rest }) => ({
 });
 
 function Weeks() {
+  const [party, setParty] = useState("");
   const { value, error } = useLoaded(api.weeks, "weeks");
   if (error) return html`<${Problem} error=${error} />`;
   if (!value) return html`<p class="quiet">Loading.</p>`;
-  const { current, previous } = value;
+  const ofParty = (week) => (party ? week.parties[party] ?? NOTHING_SAID : week);
+  const [current, previous] = [ofParty(value.current), ofParty(value.previous)];
+  const parties = Object.keys({ ...value.current.parties, ...value.previous.parties }).filter(Boolean).sort();
   const of = (week, label) => (week.speech_s ? (week.labels[label] ?? 0) / week.speech_s : 0);
   const labels = [...LABELS, UNKNOWN].filter((label) => of(current, label) + of(previous, label) > 0);
   return html`<section class="card" aria-labelledby="weeks-title"><h2 id="weeks-title">This week against last</h2>
+    <label class="field">Party <select value=${party} onChange=${(event) => setParty(event.target.value)}><option value="">all parties</option>
+      ${parties.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
     <p class="quiet">${number(current.segments)} segments, ${span(current.speech_s)} of speech; last week ${number(previous.segments)}, ${span(previous.speech_s)}.</p>
     ${labels.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Comparison of the weeks"><table class="weeks">
       <thead><tr><th scope="col">Label</th><th scope="col">This week</th><th scope="col">Last week</th><th scope="col">Change</th></tr></thead>
@@ -35,8 +41,8 @@ function Weeks() {
 
 function Found({ rows }) {
   return html`<ul class="found">${rows.map((row) => html`<li key=${`${row.stream_id}.${row.segment}`} class=${`e-${row.corrected ?? row.label}`}>
-    <a href=${`#/call/${row.stream_id}/${row.segment}`}><span class="found-head"><${When} at=${row.wall_time} /><${Mark} label=${row.corrected ?? row.label} />
-      <span class="who">${row.stream}</span><span class="quiet right">${clock(row.start_s)}, ${share(row.confidence)}${row.corrected ? `, corrected from ${row.label}` : ""}</span></span>
+    <a href=${`#/call/${row.stream_id}/${row.segment}`}><span class="found-head"><${When} at=${row.wall_time} />${row.label === "gap" ? html`<span class="quiet">gap</span>` : html`<${Mark} label=${row.corrected ?? row.label} />`}
+      <span class="who">${row.stream}</span><span class="quiet right">${clock(row.start_s)}${row.confidence === null ? "" : `, confidence ${share(row.confidence)}`}${row.corrected ? `, corrected from ${row.label}` : ""}</span></span>
       <span class="said-text">${row.text || html`<span class="quiet">no words</span>`}</span></a></li>`)}</ul>`;
 }
 
@@ -60,7 +66,8 @@ export function History() {
     (problem) => setMore({ ...more, error: problem }));
   return html`<div class="page history"><div class="head"><h1>History</h1>
       <div class="tools" role="group" aria-label="Export what was found"><span class="quiet">Export</span>
-        ${["csv", "parquet", "vtt"].map((format) => html`<a key=${format} class="button" href=${api.exportAs(filters, format)} download>${format.toUpperCase()}</a>`)}</div></div>
+        ${["csv", "parquet", "vtt"].map((format) => html`<a key=${format} class="button" href=${api.exportAs(filters, format)} download>${format.toUpperCase()}</a>`)}
+        <a class="button" href=${api.corrections} download>Corrections</a></div></div>
     <form class="card search" role="search" onSubmit=${send}>
       <label class="field wide">Words <input id="filter" type="search" value=${form.words} onInput=${set("words")} /></label>
       <label class="field">Label <${LabelChoice} value=${form.label} onChange=${set("label")} /></label>

@@ -23,7 +23,7 @@ export class Live {
       else this.lost(error.message);
       return;
     }
-    const from = state.link.number;
+    const from = state.link.number; // of the snapshots at first: nothing between them and the events is missed
     const socket = this.open(from);
     this.socket = socket;
     socket.onopen = () => {

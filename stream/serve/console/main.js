@@ -3,7 +3,7 @@ import { html, render, useEffect, useState } from "./ui.js";
 import { Alerts } from "./alerts.js";
 import { api } from "./api.js";
 import { Call } from "./call.js";
-import { apply, fromApi, putAlert } from "./events.js";
+import { apply, putAlert, putStreams } from "./events.js";
 import { span } from "./format.js";
 import { History } from "./history.js";
 import { Help, PAGES, setting, turnTheme, useKeys } from "./keys.js";
@@ -12,7 +12,7 @@ import { Login } from "./login.js";
 import { Microphone } from "./microphone.js";
 import { useNow } from "./parts.js";
 import { useRoute } from "./route.js";
-import { flush, setLink, state, touch, useStore } from "./store.js";
+import { flush, setLink, state, useStore } from "./store.js";
 import { System } from "./system.js";
 import { Wall } from "./wall.js";
 
@@ -21,9 +21,11 @@ if (theme) document.documentElement.dataset.theme = theme;
 
 /** Load what events alone do not say: the streams that are open, and the alerts. */
 async function refresh() {
-  for (const stream of await api.streams()) fromApi(stream);
-  for (const alert of await api.alerts()) putAlert(alert);
-  touch("streams");
+  putStreams(await api.streams());
+  for (const event of await api.nodes()) apply(event);
+  // a damaged history must not hide what is live
+  const alerts = await api.alerts().catch((error) => { setLink({ text: `Alerts are missing. ${error.message}` }); return []; });
+  alerts.forEach(putAlert);
   flush();
 }
 
@@ -71,7 +73,7 @@ function Console({ leave, live }) {
   const route = useRoute();
   const [helping, help] = useState(false);
   useKeys(() => help(true));
-  useEffect(() => { live.connect(); }, []);
+  useEffect(() => { window.abhinaya.live = live; live.connect(); }, []);
   useEffect(() => { document.title = `${route[0][0].toUpperCase()}${route[0].slice(1)} · Abhinaya`; }, [route]);
   return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the page</a>
     <${Nav} page=${route[0]} help=${() => help(true)} leave=${leave} /><${Link} /><${Announcer} />
@@ -90,4 +92,4 @@ function App() {
 }
 
 render(html`<${App} />`, document.getElementById("app"));
-window.abhinaya = { apply, state, setLink }; // for the browser scenes and the curious
+window.abhinaya = { state }; // for a look from the console of the browser, and for the scenes

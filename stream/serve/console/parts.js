@@ -83,11 +83,14 @@ export function Chart({ data, series, height = 140, y, name }) {
     const made = new window.uPlot({
       width: place.current.clientWidth || 300, height, legend: { show: false }, cursor: { show: false },
       scales: { x: { time: true }, y: y ?? {} },
-      axes: [{ ...axis, size: 28 }, { ...axis, size: 40 }],
+      axes: [
+        { ...axis, size: 24, space: 90, incrs: [5, 10, 30, 60, 120, 300], values: (_, ticks) => ticks.map((at) => moment(at * 1000).slice(-8)) },
+        { ...axis, size: 40 },
+      ],
       series: [{}, ...series.map((one) => ({ width: 2, points: { show: false }, ...one, stroke: one.stroke ?? COLOURS[one.label] }))],
     }, data, place.current);
     chart.current = made;
-    const watch = new ResizeObserver(() => made.setSize({ width: place.current.clientWidth, height }));
+    const watch = new ResizeObserver(() => place.current && made.setSize({ width: place.current.clientWidth, height }));
     watch.observe(place.current);
     return () => { watch.disconnect(); made.destroy(); chart.current = null; };
   }, [document.documentElement.dataset.theme, series.length]);

@@ -5,6 +5,7 @@ import { LETTERS } from "./palette.js";
 
 const WIDTH = 1000; // units of the picture
 const LANE = 30;
+const LETTER_PX = 15; // a narrower block has no letter
 const TICKS = [5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200];
 
 const Block = memo(({ seg, x, width, y, chosen, onChoose }) => {
@@ -18,7 +19,8 @@ const Block = memo(({ seg, x, width, y, chosen, onChoose }) => {
 export const Timeline = memo(({ lanes, duration, chosen, onChoose }) => {
   const total = Math.max(duration, 10);
   const scale = WIDTH / total;
-  const tick = TICKS.find((seconds) => total / seconds <= 9) ?? 14400;
+  const fits = LETTER_PX / Math.max(200, innerWidth - 180);
+  const tick = TICKS.find((seconds) => total / seconds <= Math.max(4, innerWidth / 140)) ?? 14400;
   const ticks = Array.from({ length: Math.floor(total / tick) + 1 }, (_, i) => i * tick);
   const spoken = lanes.map((lane) => `${lane.name}: ${lane.segments.length} segments`).join(", ");
   return html`<div class="timeline" role="img" aria-label=${`Time line of ${clock(total)}. ${spoken}`}>
@@ -29,7 +31,7 @@ export const Timeline = memo(({ lanes, duration, chosen, onChoose }) => {
         ${lane.segments.map((seg) => html`<${Block} key=${seg.segment} seg=${seg} x=${seg.start_s * scale}
           width=${(seg.end_s - seg.start_s) * scale} y=${i * LANE + 4} chosen=${chosen === seg} onChoose=${onChoose} />`)}</g>`)}</svg>
       <div class="letters" aria-hidden="true">${lanes.flatMap((lane, i) => lane.segments
-        .filter((seg) => seg.kind === "verdict" && (seg.end_s - seg.start_s) / total > 0.022)
+        .filter((seg) => seg.kind === "verdict" && (seg.end_s - seg.start_s) / total > fits)
         .map((seg) => html`<span key=${`${lane.id}.${seg.segment}`} class=${`e-${known(seg.correction?.label ?? seg.label)}`}
           style=${{ left: `${((seg.start_s + seg.end_s) / 2 / total) * 100}%`, top: `${i * LANE + LANE / 2}px` }}
           >${LETTERS[known(seg.correction?.label ?? seg.label)]}</span>`))}</div>

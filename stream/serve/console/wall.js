@@ -46,6 +46,7 @@ function List({ rows, now, onUse }) {
   const [view, setView] = useState({ top: 0, height: 800, row: 48 });
   const [chosen, choose] = useState(-1);
   const measure = () => {
+    if (!box.current) return;
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const row = rem * parseFloat(getComputedStyle(box.current).getPropertyValue("--row"));
     setView({ top: box.current.scrollTop, height: box.current.clientHeight, row });

@@ -16,11 +16,13 @@ from abhinaya.stream.serve.store.queries import Filter, streams
 from abhinaya.stream.sinks.events import wall_time
 from abhinaya.stream.sinks.rows import Decided, Lost, Segment
 
+LATEST: Final = 1000
+"""Verdicts of which latency, agreement and missing votes are shown."""
+
 
 class _Told(msgspec.Struct):
     """What the statistics need of a verdict."""
 
-    revision: int = 0
     agreement: float = 0.0
     missing: list[msgspec.Raw] = []
     latency_ms: dict[str, float] = {}
@@ -50,7 +52,10 @@ def stream(file: HistoryFile, stream_id: int) -> dict[str, Any]:
                 )
             )
             rows = [row for number, name in parties.items() for row in _rows(db, number, name)]
-            found |= _of_verdicts(db, stream_id)
+            found["latest"] = _of_verdicts(db, stream_id)
+            found["revised"] = db.execute(
+                "SELECT count(*) FROM segments WHERE stream = ? AND revision > 0", (stream_id,)
+            ).fetchone()[0]
         finally:
             db.execute("COMMIT")
     own = [row for row in rows if row.stream == found["name"]]
@@ -127,22 +132,22 @@ def _rows(db: sqlite3.Connection, stream_id: int, name: str) -> list[Segment]:
 
 
 def _of_verdicts(db: sqlite3.Connection, stream_id: int) -> dict[str, Any]:
-    """Return what only the verdicts in full know: latency, agreement, missing votes."""
+    """Return what only the verdicts in full know, of the latest ones."""
     stages: dict[str, list[float]] = {}
-    agreement, decided, revised, incomplete = 0.0, 0, 0, 0
-    for revision, body in db.execute(
-        "SELECT g.revision, e.body FROM segments g JOIN events e ON e.number = g.event"
-        " WHERE g.stream = ? AND g.label != ?",
-        (stream_id, LOST),
+    agreement, incomplete, decided = 0.0, 0, 0
+    for (body,) in db.execute(
+        "SELECT e.body FROM segments g JOIN events e ON e.number = g.event"
+        " WHERE g.stream = ? AND g.label != ? ORDER BY g.segment DESC LIMIT ?",
+        (stream_id, LOST, LATEST),
     ):
         told = _told.decode(unpack(body))
         decided, agreement = decided + 1, agreement + told.agreement
-        revised, incomplete = revised + (revision > 0), incomplete + bool(told.missing)
+        incomplete += bool(told.missing)
         for stage, ms in told.latency_ms.items():
             stages.setdefault(stage, []).append(ms)
     return {
+        "verdicts": decided,
         "agreement": round(agreement / decided, 4) if decided else None,
-        "revised": revised,
         "incomplete": incomplete,
         "latency_ms": {
             stage: {"p50": values[len(values) // 2], "p95": values[len(values) * 95 // 100]}

@@ -19,6 +19,7 @@ from abhinaya.stream.report.shares import LOST
 from abhinaya.stream.serve.store import words
 from abhinaya.stream.serve.store.file import HistoryFile
 from abhinaya.stream.serve.store.packed import unpack
+from abhinaya.stream.serve.store.record import day_of
 from abhinaya.stream.sinks.events import wall_time
 
 MAX_PARTIES: Final = 50
@@ -101,7 +102,6 @@ def streams(file: HistoryFile, wanted: Filter, limit: int, before: str = "") -> 
     where, values = _conditions(
         wanted, label=None, party="party", at="started", stream="id", call="call"
     )
-    where += ["started IS NOT NULL"]
     where += ["(started, id) < (:at, :row_id)"] if before else []
     values |= {"at": at, "row_id": row_id, "limit": limit}
     with file.reading() as db:
@@ -167,6 +167,12 @@ def parties(file: HistoryFile) -> list[dict[str, Any]]:
                 " ORDER BY streams DESC, party LIMIT 1000"
             )
         )
+
+
+def monday_of(unix_s: float) -> int:
+    """Return the day on which the week of a time begins, in the time zone of this machine."""
+    day = day_of(unix_s)
+    return day - date.fromordinal(day).weekday()
 
 
 def weeks(file: HistoryFile, monday: int) -> dict[str, Any]:

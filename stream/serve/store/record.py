@@ -38,10 +38,13 @@ def party_of(name: str) -> tuple[str, str]:
     return (call, party) if slash else (name, "")
 
 
-def add_stream(db: sqlite3.Connection, number: int, run: str, name: str) -> None:
-    """Add a stream that has been given a number."""
-    row = (number, run, name, *party_of(name))
-    db.execute("INSERT OR IGNORE INTO streams(id, run, name, call, party) VALUES(?,?,?,?,?)", row)
+def add_stream(db: sqlite3.Connection, number: int, run: str, name: str, now: float) -> None:
+    """Add a stream that has been given a number; its beginning may follow."""
+    row = (number, run, name, *party_of(name), now)
+    db.execute(
+        "INSERT OR IGNORE INTO streams(id, run, name, call, party, started) VALUES(?,?,?,?,?,?)",
+        row,
+    )
 
 
 def add_event(db: sqlite3.Connection, stream: int, body: Values, now: float) -> int:
@@ -79,7 +82,7 @@ def _start(db: sqlite3.Connection, stream: int, body: Values, now: float) -> boo
     )
     done = db.execute(
         "UPDATE streams SET source=?, live=?, facts=?, started=?, call=?, party=?, ended=NULL,"
-        " reason='' WHERE id=? AND (started IS NULL OR ended IS NOT NULL)",
+        " reason='', begun=1 WHERE id=? AND (NOT begun OR ended IS NOT NULL)",
         (*values, stream),
     )
     return done.rowcount > 0

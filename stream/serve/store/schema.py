@@ -28,7 +28,8 @@ CREATE TABLE streams(
     id INTEGER PRIMARY KEY, run TEXT NOT NULL, name TEXT NOT NULL,
     call TEXT NOT NULL, party TEXT NOT NULL, source TEXT NOT NULL DEFAULT '',
     live INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL DEFAULT '{}',
-    started REAL, ended REAL, duration_s REAL, reason TEXT NOT NULL DEFAULT '',
+    begun INTEGER NOT NULL DEFAULT 0, started REAL NOT NULL, ended REAL,
+    duration_s REAL, reason TEXT NOT NULL DEFAULT '',
     sound TEXT NOT NULL DEFAULT '', UNIQUE(run, name));
 CREATE INDEX streams_by_start ON streams(started);
 CREATE INDEX streams_by_name ON streams(name);

@@ -41,7 +41,7 @@ _EVENTS_OF: Final = (
     "SELECT number, stream, body FROM events WHERE number > :after AND stream=:stream"
     " ORDER BY number LIMIT :limit"
 )
-KILLED: Final = "the monitor was killed"
+BROKEN_OFF: Final = "the gateway stopped before this stream ended"
 
 
 class Store:
@@ -249,7 +249,7 @@ class Store:
         number = 0
         with self.file.writing() as db:
             for of, (run, name) in self._unsaved.items():
-                record.add_stream(db, of, run, name)
+                record.add_stream(db, of, run, name, self._clock())
             if self._lost:
                 text = f"{self._lost} events are missing here: the history could not be written"
                 remark = {"schema": SCHEMA, "type": "remark", "stream": None}
@@ -313,11 +313,16 @@ class Store:
             left = db.execute(
                 "SELECT s.id, s.name, ifnull(max(g.segment) + 1, 0), ifnull(max(g.end_s), 0)"
                 " FROM streams s LEFT JOIN segments g ON g.stream = s.id"
-                " WHERE s.ended IS NULL AND s.started IS NOT NULL GROUP BY s.id"
+                " WHERE s.ended IS NULL GROUP BY s.id"
             ).fetchall()
             for stream, name, segments, end_s in left:
                 body = {"schema": SCHEMA, "type": "stream_ended", "stream": name}
-                body |= {"segments": segments, "duration_s": end_s, "reason": KILLED, "sound": ""}
+                body |= {
+                    "segments": segments,
+                    "duration_s": end_s,
+                    "reason": BROKEN_OFF,
+                    "sound": "",
+                }
                 record.add_event(db, stream, body, self._clock())
             return 1 + int(db.execute("SELECT ifnull(max(id), 0) FROM streams").fetchone()[0])
 

@@ -47,7 +47,7 @@ def merge(db: sqlite3.Connection, first: bool) -> bool:
 
 def query_of(words: str) -> str:
     """Return what a person typed as a query: all words, the last as a beginning, "a phrase"."""
-    found = _TERM.findall(words)
+    found = _TERM.findall(words.replace("\0", " "))
     terms = ['"' + (phrase or word).replace('"', " ") + '"' for phrase, word in found]
     if found and found[-1][1] and not words[-1:].isspace():
         terms[-1] += "*"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Protocol
 
 from starlette.requests import HTTPConnection
@@ -69,8 +69,13 @@ class Doors(Protocol):
         """Address of what Twilio does with a call after its stream has begun; empty: nothing."""
         ...
 
-    def require(self, connection: HTTPConnection, role: str) -> object:
-        """Raise the error that answers a connection without this role."""
+    def require(self, connection: HTTPConnection, role: str) -> Callable[[], bool]:
+        """Return what says whether the caller's token still holds.
+
+        Raises:
+            ApiError: the caller has not this role.
+
+        """
         ...
 
     def events(self, streams: tuple[str, ...]) -> AsyncGenerator[Mapping[str, Any]]:

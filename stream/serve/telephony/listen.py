@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -19,17 +20,21 @@ from abhinaya.models.text import to_json
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.serve.telephony.line import Doors
 from abhinaya.stream.serve.telephony.listen_session import (
-    LARGEST,
     ListenSession,
     parse_query,
 )
 from abhinaya.stream.serve.telephony.results import Answer, Results
-from abhinaya.stream.serve.telephony.sockets import IDLE_S, NORMAL, LineError, receive
+from abhinaya.stream.serve.telephony.sockets import (
+    IDLE_S,
+    NORMAL,
+    Inbox,
+    LineError,
+    close,
+)
 
+SUBPROTOCOL: Final = "token"
 DRAIN_S: Final = 30.0
 """How long the last results may take after `CloseStream`."""
-PROTOCOLS: Final = ("token", "bearer")
-"""First item of a browser's `Sec-WebSocket-Protocol`; the second one is the token."""
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -37,7 +42,7 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
     """Return the route."""
 
     async def endpoint(websocket: WebSocket) -> None:
-        doors.require(websocket, "ingest")
+        holds = doors.require(websocket, "ingest")
         request_id = str(uuid4())
         try:
             listen = parse_query(QueryParams(websocket.scope["query_string"]).multi_items())
@@ -50,9 +55,8 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
             return
         session = ListenSession(listen, line)
         results = Results(request_id, line.streams, listen.wishes)
-        await _Connection(websocket, session, results, doors.events(line.streams)).run(
-            idle_s, drain_s
-        )
+        inbox, events = Inbox(websocket, holds, idle_s), doors.events(line.streams)
+        await _Connection(websocket, inbox, session, results, events).run(drain_s)
 
     return [WebSocketRoute("/v1/listen", endpoint)]
 
@@ -68,37 +72,33 @@ def _denial(error: ConfigError | LineError, request_id: str) -> Response:
     return JSONResponse(body, 400 if isinstance(error, ConfigError) else 429, headers)
 
 
+@dataclass(slots=True)
 class _Connection:
     """One client: a task reads its messages, another sends it results."""
 
-    def __init__(
-        self,
-        websocket: WebSocket,
-        session: ListenSession,
-        results: Results,
-        events: AsyncGenerator[Mapping[str, Any]],
-    ) -> None:
-        self.websocket, self.session, self.results, self.events = (
-            websocket, session, results, events,
-        )  # fmt: skip
-        self.created = datetime.now(UTC).isoformat(timespec="milliseconds")
+    websocket: WebSocket
+    inbox: Inbox
+    session: ListenSession
+    results: Results
+    events: AsyncGenerator[Mapping[str, Any]]
 
-    async def run(self, idle_s: float, drain_s: float) -> None:
+    async def run(self, drain_s: float) -> None:
         """Serve the client until it or its patience ends."""
         session, line = self.session, self.session.line
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
         sending = asyncio.create_task(self._send_results())
         code, reason = NORMAL, ""
         try:
             await self._accept()
             while not session.ended:
-                message = await receive(self.websocket, idle_s, LARGEST)
+                message = await self.inbox.next()
                 if message is None:
                     return
                 if answer := session.receive(message):
                     await self._send(answer)
             line.close()
             await asyncio.wait([sending], timeout=drain_s)
-            await self._send(session.metadata(self.results.request_id, self.created))
+            await self._send(session.metadata(self.results.request_id, created))
         except LineError as e:
             code, reason = e.code, e.close_reason
             _LOG.warning("listen: %s", e)
@@ -108,12 +108,12 @@ class _Connection:
             line.close(reason)
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-        await self.websocket.close(code, reason)
+        await close(self.websocket, code, reason)
 
     async def _accept(self) -> None:
-        offered = self.websocket.scope.get("subprotocols", ())
+        offered = self.websocket.scope.get("subprotocols") or ()
         header = (b"dg-request-id", self.results.request_id.encode())
-        await self.websocket.accept(next(filter(PROTOCOLS.__contains__, offered), None), [header])
+        await self.websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None, [header])
 
     async def _send_results(self) -> None:
         """Send results until all streams have ended."""
@@ -132,13 +132,10 @@ class _Connection:
         """Return whether this is the first final result of a channel after its `Finalize`."""
         if event["type"] not in ("verdict", "gap") or not event.get("final", True):
             return False
-        channel = (
-            self.results.streams.index(event["stream"])
-            if event["stream"] in self.results.streams
-            else -1
-        )
-        is_first = channel in self.session.finalized
-        self.session.finalized.discard(channel)
+        streams, finalized = self.results.streams, self.session.finalized
+        channel = streams.index(event["stream"]) if event["stream"] in streams else -1
+        is_first = channel in finalized
+        finalized.discard(channel)
         return is_first
 
     async def _send(self, answer: Answer) -> None:

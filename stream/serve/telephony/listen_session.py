@@ -16,15 +16,14 @@ from abhinaya.stream.serve.telephony.dialects import MOST_FACTS
 from abhinaya.stream.serve.telephony.line import Line
 from abhinaya.stream.serve.telephony.results import Answer, Wishes
 from abhinaya.stream.serve.telephony.sockets import POLICY, LineError
+from abhinaya.stream.serve.telephony.width import WidthCheck
 from abhinaya.stream.sources.base import RATES, SampleFormat
 from abhinaya.stream.sources.pcm import sample_bytes, to_float
 
 ENCODINGS: Final[dict[str, SampleFormat]] = {
     "linear16": "s16le", "linear32": "f32le", "mulaw": "mulaw", "alaw": "alaw",
 }  # fmt: skip
-MOST_CHANNELS: Final = 20
-LARGEST: Final = 1 << 20
-"""Bytes of a message; Deepgram's clients may send seconds at once."""
+MOST_CHANNELS: Final = 16
 PIECE: Final = 32_000
 """Bytes that a call takes at once."""
 MOST_ERRORS: Final = 10
@@ -130,6 +129,7 @@ class ListenSession:
         self._rest = b""
         self._errors = 0
         self._frame = sample_bytes(listen.encoding) * listen.channels
+        self._width = WidthCheck(listen.encoding)
 
     def receive(self, message: str | bytes) -> Answer | None:
         """Take a message; return an answer if it needs one.
@@ -140,8 +140,7 @@ class ListenSession:
         """
         if isinstance(message, bytes):
             self.ended = self.ended or not message  # as Deepgram: an empty one closes the stream
-            self._feed(message)
-            return None
+            return self._feed(message)
         try:
             found = _MESSAGE.decode(message)
             if found.type in ("KeepAlive", "Finalize", "CloseStream"):
@@ -184,17 +183,21 @@ class ListenSession:
                 self.line.flush(track)
                 self.finalized.add(track)
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> Answer | None:
         self._hash.update(data)
         self._bytes += len(data)
         data = self._rest + data if self._rest else data
         whole = len(data) - len(data) % self._frame
         data, self._rest = data[:whole], data[whole:]
         step = PIECE - PIECE % self._frame
+        warning = ""
         for begin in range(0, whole, step):
-            piece = data[begin : begin + step]
-            for track, samples in enumerate(self._tracks(piece)):
+            tracks = self._tracks(data[begin : begin + step])
+            for track, samples in enumerate(tracks):
                 self.line.feed(track, samples)
+            if not self.listen.mixed:
+                warning = warning or self._width.feed(tracks[0])
+        return {"type": "Warning", "description": f"audio: {warning}"} if warning else None
 
     def _tracks(self, data: bytes) -> list[bytes]:
         """Return the samples of each track from those of all channels, taken in turn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape, quoteattr
@@ -21,8 +22,9 @@ from abhinaya.stream.serve.telephony.sockets import (
     IDLE_S,
     LARGEST,
     NORMAL,
+    Inbox,
     LineError,
-    receive,
+    close,
 )
 
 LISTEN_S: Final = 4 * 3_600
@@ -35,9 +37,10 @@ def routes(doors: Doors, idle_s: float = IDLE_S) -> list[BaseRoute]:
 
     def stream(dialect: Dialect) -> WebSocketRoute:
         async def endpoint(websocket: WebSocket) -> None:
-            _admit(doors, websocket, dialect)
+            holds = _admit(doors, websocket, dialect)
+            session = MediaSession(dialect, doors.opens, _wanted(websocket))
             await websocket.accept()
-            await _listen(websocket, MediaSession(dialect, doors.opens, _wanted(websocket)), idle_s)
+            await _listen(websocket, session, Inbox(websocket, holds, idle_s))
 
         return WebSocketRoute(f"/v1/{dialect.name}/stream", endpoint)
 
@@ -75,8 +78,8 @@ def _admit(
     connection: HTTPConnection,
     dialect: Dialect,
     fields: list[tuple[str, str]] | None = None,
-) -> None:
-    """Check Twilio's signature if there is one, else the token.
+) -> Callable[[], bool]:
+    """Check Twilio's signature if there is one, else the token; return whether that still holds.
 
     Raises:
         Exception: neither is right: the error of `doors.require`.
@@ -88,9 +91,9 @@ def _admit(
         path = url.path + (f"?{url.query}" if url.query else "")
         host = connection.headers.get("host", "")
         if is_signed(doors.twilio_token, host, path, given, fields or ()):
-            return
+            return lambda: True
         _LOG.warning("%s: wrong signature; is the token that of this account?", dialect.name)
-    doors.require(connection, "ingest")
+    return doors.require(connection, "ingest")
 
 
 def _wanted(websocket: WebSocket) -> tuple[str, ...]:
@@ -99,21 +102,22 @@ def _wanted(websocket: WebSocket) -> tuple[str, ...]:
     return (track,) if track in PARTIES else ()
 
 
-async def _listen(websocket: WebSocket, session: MediaSession, idle_s: float) -> None:
+async def _listen(websocket: WebSocket, session: MediaSession, inbox: Inbox) -> None:
     """Pass messages on until the stream, the connection or the patience ends."""
     code, reason = NORMAL, ""
     try:
         while not session.ended:
-            message = await receive(websocket, idle_s, LARGEST)
+            message = await inbox.next()
             if message is None:
                 return
-            session.receive(time.monotonic(), message)
+            if warning := session.receive(time.monotonic(), message):
+                _LOG.warning("%s: %s", session.dialect.name, warning)
     except LineError as e:
         code, reason = e.code, e.close_reason
         _LOG.warning("%s: %s", session.dialect.name, e)
     finally:
         session.close(time.monotonic(), reason)
-    await websocket.close(code, reason)
+    await close(websocket, code, reason)
 
 
 async def _body(request: Request) -> str:

@@ -17,6 +17,7 @@ from abhinaya.stream.serve.telephony.dialects import (
 from abhinaya.stream.serve.telephony.jitter import JitterBuffer
 from abhinaya.stream.serve.telephony.line import Line, Opens
 from abhinaya.stream.serve.telephony.sockets import POLICY, LineError
+from abhinaya.stream.serve.telephony.width import WidthCheck
 from abhinaya.stream.sources.pcm import sample_bytes
 
 SILENCE: Final = {"mulaw": b"\xff", "alaw": b"\xd5", "s16le": b"\0\0"}
@@ -32,6 +33,7 @@ class _Track:
     def __init__(self, start: Start) -> None:
         self.rate, self._sample_bytes = start.rate, sample_bytes(start.encoding)
         silence = SILENCE[start.encoding]
+        self.width = WidthCheck(start.encoding)
         self.buffer = JitterBuffer(start.rate, silence=silence, sample_bytes=self._sample_bytes)
         self._chunk = 0
         self._time = self._end = 0
@@ -76,8 +78,8 @@ class MediaSession:
         self._start: Start | None = None
         self._tracks: dict[str, tuple[int, _Track]] = {}
 
-    def receive(self, now: float, message: str | bytes) -> None:
-        """Take a message.
+    def receive(self, now: float, message: str | bytes) -> str:
+        """Take a message; return a warning about its audio, else an empty text.
 
         Raises:
             LineError: it breaks the rules; end the session with `close` and this reason.
@@ -85,11 +87,12 @@ class MediaSession:
         """
         match parse(self.dialect, message):
             case Media() as media:
-                self._media(now, media)
+                return self._media(now, media)
             case Start() as start:
                 self._begin(now, start)
             case Stop():
                 self.ended = True
+        return ""
 
     def close(self, now: float, reason: str = "") -> None:
         """End the call; a second call does nothing."""
@@ -115,7 +118,7 @@ class MediaSession:
             self._tracks[track] = number, _Track(start)
             self._tracks[track][1].buffer.begin(now)
 
-    def _media(self, now: float, media: Media) -> None:
+    def _media(self, now: float, media: Media) -> str:
         if not self.line:
             raise LineError(POLICY, "audio", "came before `start`", "send `start` first")
         if media.track not in self._tracks:
@@ -123,9 +126,10 @@ class MediaSession:
             raise LineError(POLICY, f"track {media.track[:20]!r}", reason, "name it there")
         number, track = self._tracks[media.track]
         if not media.data:
-            return
+            return ""
         track.push(now, media)
         self._pass_on(now, self.line, number, track)
+        return track.width.feed(media.data)
 
     def _pass_on(self, now: float, line: Line, number: int, track: _Track) -> None:
         for position, data in track.buffer.pop(now):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from abhinaya.models.text import one_line
 from abhinaya.stream.errors import WireError
@@ -28,6 +30,12 @@ SILENT: Final = 1011
 BUSY: Final = 1013
 """No room for another call: try again later."""
 
+GONE: Final = (NORMAL, 1001, 1005)
+"""Codes with which a sender ends a connection on purpose."""
+LOST: Final = 1006
+"""There was no close frame."""
+RECHECK_S: Final = 15.0
+"""How long a token that was revoked may go on."""
 _LONGEST_REASON: Final = 123
 """Bytes of the reason in a close frame (RFC 6455, 5.5)."""
 
@@ -45,26 +53,53 @@ class LineError(WireError):
         return one_line(str(self)).encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
-async def receive(
-    websocket: WebSocket, idle_s: float = IDLE_S, largest: int = LARGEST
-) -> str | bytes | None:
-    """Return the next message; None: the sender has closed the connection.
+class Inbox:
+    """Reads the messages of a WebSocket.
 
-    Raises:
-        LineError: no message came in time, or it is too large.
+    Args:
+        websocket: the connection.
+        holds: whether who sends is still allowed to.
+        idle_s: a connection without a message for so long is refused.
 
     """
-    try:
-        async with asyncio.timeout(idle_s):
-            message = await websocket.receive()
-    except TimeoutError:
-        reason = f"no audio and no message for {idle_s:g} s"
-        raise LineError(SILENT, "NET-0001", reason, "send audio, or KeepAlive messages") from None
-    if message["type"] == "websocket.disconnect":
-        return None
-    data: str | bytes | None = message.get("bytes")
-    data = message.get("text") or "" if data is None else data
-    if len(data) > largest:
-        reason = f"{len(data)} bytes, but at most {largest} are allowed"
-        raise LineError(TOO_LARGE, "message", reason, "send shorter pieces")
-    return data
+
+    def __init__(self, websocket: WebSocket, holds: Callable[[], bool], idle_s: float) -> None:
+        self._websocket, self._holds, self._idle_s = websocket, holds, idle_s
+        self._checked = time.monotonic()
+
+    async def next(self) -> str | bytes | None:
+        """Return the next message; None: the sender has closed the connection.
+
+        Raises:
+            LineError: no message came in time, it is too large, the connection broke off, or the
+                sender's token was revoked.
+
+        """
+        try:
+            async with asyncio.timeout(self._idle_s):
+                message = await self._websocket.receive()
+        except TimeoutError:
+            reason = f"no audio and no message for {self._idle_s:g} s"
+            raise LineError(SILENT, "NET-0001", reason, "send audio or KeepAlive") from None
+        if message["type"] == "websocket.disconnect":
+            # uvicorn gives a reason, perhaps an empty one, if there was a close frame
+            code = message.get("code", LOST) if "reason" in message else LOST
+            if code in GONE:
+                return None
+            raise LineError(code, "connection", f"broke off with code {code}", "connect again")
+        if (now := time.monotonic()) > self._checked + RECHECK_S:
+            self._checked = now
+            if not self._holds():
+                raise LineError(POLICY, "token", "was revoked or has expired", "get a new one")
+        data: str | bytes | None = message.get("bytes")
+        data = message.get("text") or "" if data is None else data
+        if len(data) > LARGEST:
+            reason = f"{len(data)} bytes, but at most {LARGEST} are allowed"
+            raise LineError(TOO_LARGE, "message", reason, "send shorter pieces")
+        return data
+
+
+async def close(websocket: WebSocket, code: int, reason: str) -> None:
+    """Close a WebSocket, unless the other side has gone."""
+    if websocket.client_state is not WebSocketState.DISCONNECTED:
+        await websocket.close(code, reason)

@@ -512,7 +512,7 @@ def drain(supply: Feeds, count: int, *, whole: bool = True) -> list[str]:
         for name, what in supply.take():
             assert Path(what.what).exists()
             names.append(name)
-            supply.ended(name, whole=whole)
+            supply.ended(name, "" if whole else "broke off")
             assert not Path(what.what).exists()
         time.sleep(0.01)
     return names

@@ -18,7 +18,7 @@ MAX_LINES = 300
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    return TestClient(Starlette(routes=pages.routes()))
+    return TestClient(pages.WithHeaders(Starlette(routes=pages.routes())))
 
 
 def addresses() -> set[str]:

@@ -76,6 +76,6 @@ def test_a_store_opened_again_knows_its_streams_and_ends_those_broken_off(tmp_pa
     ended = json.loads(body)
     assert (number, stream, ended["type"]) == (6, ids[0], "stream_ended")
     assert (ended["segments"], ended["duration_s"]) == (2, 3.5)
-    assert ended["reason"] == "the monitor was killed"
+    assert ended["reason"] == "the gateway stopped before this stream ended"
     assert again.stream_id(RUN, "new") not in ids
     again.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from fakes import patient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def drain(buffer: JitterBuffer, now: float) -> list[tuple[int, bytes]]:
     return buffer.pop(now) + buffer.pop(now + 1)
 
 
+@patient
 @given(st.data(), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))
 def test_packets_that_come_in_time_leave_whole_and_in_order(
     data: st.DataObject, sequence: int, time: int
@@ -41,6 +43,7 @@ def test_packets_that_come_in_time_leave_whole_and_in_order(
     assert (buffer.lost, buffer.late) == (0, len(arrivals) - count)
 
 
+@patient
 @given(st.sets(st.integers(1, 58)))
 def test_lost_packets_are_holes_in_the_positions(lost: set[int]) -> None:
     buffer, got = JitterBuffer(silence=b"\xff"), list[tuple[int, bytes]]()
@@ -52,6 +55,7 @@ def test_lost_packets_are_holes_in_the_positions(lost: set[int]) -> None:
     assert buffer.lost == len(lost)
 
 
+@patient
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.booleans())))
 def test_any_numbers_give_rising_positions(packets: list[tuple[int, int, bool]]) -> None:
     """Whatever a sender writes: no exception, no more silence than time has passed and a leap."""

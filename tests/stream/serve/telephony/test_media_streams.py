@@ -19,7 +19,7 @@ from twilio.request_validator import RequestValidator
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from abhinaya.stream.serve.telephony import media_streams
+from abhinaya.stream.serve.telephony import media_streams, sockets
 from abhinaya.stream.serve.telephony.dialects import DIALECTS, TELNYX, TWILIO, VONAGE, parse
 from abhinaya.stream.serve.telephony.session import MediaSession
 from abhinaya.stream.serve.telephony.signature import is_signed, signature
@@ -253,6 +253,27 @@ def test_who_sends_nothing_is_cut_off(host: str) -> None:
     with dial(host) as client:
         code, reason = end(client)
     assert (code, (reason or "")[:19]) == (1011, "NET-0001: no audio ")
+
+
+def test_a_revoked_token_ends_its_call(
+    doors: FakeDoors, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "RECHECK_S", 0)
+    monkeypatch.setattr(doors, "holds", False)
+    with dial(host) as client:
+        client.send(text(twilio_start("CA-r"))[0])
+        assert end(client) == (1008, "token: was revoked or has expired; get a new one")
+
+
+def test_a_connection_that_breaks_off_is_said(doors: FakeDoors, host: str) -> None:
+    with dial(host) as client:
+        client.send(text(twilio_start("CA-b"))[0])
+        while doors.lines[-1].name != "twilio:CA-b":
+            pass
+        client.socket.close()
+        while doors.lines[-1].closed is None:
+            pass
+    assert doors.lines[-1].closed == "connection: broke off with code 1006; connect again"
 
 
 def test_too_many_calls_are_told_to_come_later(doors: FakeDoors, host: str) -> None:

@@ -1,0 +1,35 @@
+"""`Gateway`: what each route of the API works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from abhinaya.stream.serve.access import Access
+from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.requests import Requests
+from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.settings.serve import ServeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts of a gateway."""
+
+    config: ServeConfig
+    access: Access
+    board: Board
+    store: Store
+    requests: Requests
+
+
+class Service(Protocol):
+    """What works in the gateway's event loop beside the web server, as a telephone line does."""
+
+    async def start(self) -> None:
+        """Begin to work; raises an AbhinayaError that ends the gateway if that is impossible."""
+        ...
+
+    async def stop(self) -> None:
+        """End all work."""
+        ...

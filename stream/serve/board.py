@@ -1,0 +1,358 @@
+"""Between the run and the web: keeps each event, shows the streams, and serves live readers.
+
+The run's thread writes. An event is stored first, encoded once, and handed to the thread of the
+web server, which gives the same bytes to each reader. A reader that is too slow loses events and is
+told how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from abhinaya.stream.serve.store.store import Store, encoded
+from abhinaya.stream.settings.rules import Alert
+from abhinaya.stream.sinks.events import alert_event, to_dict
+from abhinaya.stream.wire.messages import (
+    Activity,
+    Event,
+    NodeDown,
+    NodeUp,
+    StreamEnded,
+    StreamStarted,
+    Verdict,
+)
+
+KEPT_ENDED: Final = 200
+"""Streams that have ended and are still shown."""
+KEPT_NODES: Final = 1000
+
+DISTRESS: Final = {
+    "angry": 1.0,
+    "fear": 0.85,
+    "disgust": 0.7,
+    "contempt": 0.7,
+    "sad": 0.55,
+    "surprise": 0.25,
+}
+"""How much a label asks for attention; 0 for all others."""
+KEEPS: Final = 0.6
+"""Share of the level before that stays at each new segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An event for a reader."""
+
+    number: int
+    """0: it is not stored."""
+    stream: int
+    """0: it is about no stream."""
+    body: bytes
+    """Its JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A stream as the wall shows it. Times are Unix milliseconds, as JavaScript has them."""
+
+    id: int
+    name: str
+    run: str
+    call: str
+    party: str
+    input: str
+    source: str = ""
+    live: bool = True
+    started: float = 0.0
+    since: float = 0.0
+    """When the label changed."""
+    heard: float = 0.0
+    """When the last verdict came."""
+    label: str = ""
+    confidence: float | None = None
+    attributes: dict[str, float] | None = None
+    words: str = ""
+    level: float = 0.0
+    """How much the stream asks for attention, from 0 to 1."""
+    speaking: bool = False
+    segment: int = -1
+    revision: int = -1
+    number: int = 0
+    """Number of the last event."""
+    ended: bool = False
+    reason: str = ""
+
+
+class Subscription:
+    """The events for one reader, from now on. Use it in the thread of the web server."""
+
+    def __init__(
+        self, streams: frozenset[int] | None, limit: int, leave: Callable[[Subscription], None]
+    ) -> None:
+        self.streams = streams
+        self.dropped = 0
+        """Events that did not fit, since the beginning."""
+        self._limit = limit
+        self._leave = leave
+        self._untold = 0
+        self._items: deque[Item] = deque()
+        self._ready = asyncio.Event()
+        self._closed = False
+
+    def put(self, item: Item) -> None:
+        """Add an event; drop it if too many wait."""
+        if self.streams is not None and item.stream not in self.streams:
+            return
+        if len(self._items) >= self._limit:
+            self.dropped += 1
+            self._untold += 1
+        else:
+            self._items.append(item)
+        self._ready.set()
+
+    def forgive(self) -> int:
+        """Return how many events were dropped, and do not report them: they are read elsewhere."""
+        untold, self._untold = self._untold, 0
+        return untold
+
+    def close(self) -> None:
+        """End the subscription; its reader gets what waits, and then the end."""
+        self._closed = True
+        self._leave(self)
+        self._ready.set()
+
+    def __aiter__(self) -> AsyncIterator[Item]:
+        return self
+
+    async def __anext__(self) -> Item:
+        while not self._items and not self._untold:
+            if self._closed:
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+        if self._items:
+            return self._items.popleft()
+        return Item(0, 0, b'{"type":"dropped","events":%d}' % self.forgive())
+
+
+class Board:
+    """A sink for the run, and the source of all live readers.
+
+    `store` keeps the events.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._watched: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._run = ""
+        """Id of our own run, known from its first stream on."""
+        self._rows: OrderedDict[int, Row] = OrderedDict()
+        self._ended: deque[int] = deque()
+        self._nodes: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        """The last event of each node and service, in the order of the events."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._out: deque[Item] = deque()
+        self._readers: set[Subscription] = set()
+
+    # --- the run's thread -------------------------------------------------------------------------
+
+    def write(self, event: Event, now_unix_s: float) -> None:
+        """Store an event, and send it to the readers."""
+        if isinstance(event, StreamStarted):
+            self._run = event.info.run
+        self.take(event, self._run, now_unix_s)
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Send a provisional event to the readers."""
+        self.take(event, self._run, now_unix_s)
+
+    def alert(self, alert: Alert, now_unix_s: float) -> None:
+        """Store an alert, and send it to the readers."""
+        self.post(alert_event(alert), self._run)
+
+    def take(self, event: Event | Activity, run: str, now_unix_s: float) -> None:
+        """Store an event of any run, and send it to the readers."""
+        body = to_dict(event, now_unix_s)
+        if isinstance(event, StreamStarted):
+            body |= {"call": event.info.input or event.info.stream}
+        number, stream = self.post(body, run)
+        if isinstance(event, NodeUp | NodeDown):
+            with self._lock:
+                self._nodes.pop((event.node, event.service), None)
+                self._nodes[event.node, event.service] = body
+                while len(self._nodes) > KEPT_NODES:
+                    self._nodes.popitem(last=False)
+        if stream:
+            self._show(event, body, run, stream, number, 1000.0 * now_unix_s)
+
+    def post(self, body: dict[str, Any], run: str = "") -> tuple[int, int]:
+        """Store an event, given as JSON values, and send it to the readers.
+
+        Return its number and that of its stream; each is 0 without one. Any thread may call this.
+        """
+        name = body.get("stream")
+        stream = 0
+        if name:
+            body["run"] = run
+            stream = self._store.stream_id(run, name)
+        number = self._store.append(body)
+        self.send(Item(number, stream, encoded(number, stream, body)))
+        return number, stream
+
+    def send(self, item: Item) -> None:
+        """Send an event that is stored already to the readers. Any thread may call this."""
+        with self._lock:
+            waiting = bool(self._out)
+            self._out.append(item)
+            if not waiting and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._hand_over)
+
+    def watch(self, check: Callable[[], None]) -> None:
+        """Call a function at each turn of the run; it raises an error of ours to end the run."""
+        self._watched.append(check)
+
+    def tick(self, now_unix_s: float) -> None:
+        """Call the functions of `watch`.
+
+        Raises:
+            AbhinayaError: one of them ends the run.
+
+        """
+        for check in self._watched:
+            check()
+
+    def close(self) -> None:
+        """Do nothing: the store and the web server end after the run."""
+
+    # --- the thread of the web server -------------------------------------------------------------
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to serve readers in a loop."""
+        with self._lock:
+            self._loop = loop
+            self._out.clear()
+
+    def subscribe(self, streams: frozenset[int] | None, limit: int) -> Subscription:
+        """Return the events from now on: of some streams only, or of all.
+
+        Args:
+            streams: numbers of streams; None: all, and the events of no stream.
+            limit: events that may wait.
+
+        """
+        reader = Subscription(streams, limit, self._readers.discard)
+        self._readers.add(reader)
+        return reader
+
+    def detach(self) -> None:
+        """End all subscriptions."""
+        with self._lock:
+            self._loop = None
+        for reader in list(self._readers):
+            reader.close()
+
+    # --- any thread -------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        """Return every stream that is open or has ended lately."""
+        with self._lock:
+            return list(self._rows.values())
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return what each node said last, as events in their order."""
+        with self._lock:
+            return list(self._nodes.values())
+
+    def streams_of(self, name: str) -> list[int]:
+        """Return the numbers of the streams of an input."""
+        return [row.id for row in self.rows() if row.input == name]
+
+    def forget(self, streams: frozenset[int]) -> None:
+        """Remove streams whose data is deleted."""
+        with self._lock:
+            for stream in streams & self._rows.keys():
+                del self._rows[stream]
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            items, self._out = self._out, deque()
+        for reader in list(self._readers):
+            for item in items:
+                reader.put(item)
+
+    def _show(
+        self,
+        event: Event | Activity,
+        body: dict[str, Any],
+        run: str,
+        stream: int,
+        number: int,
+        now_ms: float,
+    ) -> None:
+        with self._lock:
+            row = self._rows.get(stream) or _new(stream, body["stream"], run, now_ms)
+            row = replace(_after(row, event, body, now_ms), number=number or row.number)
+            self._rows[stream] = row
+            if isinstance(event, StreamEnded):
+                self._ended.append(stream)
+                while len(self._ended) > KEPT_ENDED:
+                    old = self._ended.popleft()
+                    if old not in self._ended and self._rows.get(old, row).ended:
+                        self._rows.pop(old, None)
+
+
+def _new(stream: int, name: str, run: str, now_ms: float) -> Row:
+    call, slash, party = name.rpartition("/")
+    call, party = (call, party) if slash else (name, "")
+    return Row(stream, name, run, call, party, input=call, started=now_ms, since=now_ms)
+
+
+def _after(row: Row, event: Event | Activity, body: dict[str, Any], now_ms: float) -> Row:
+    """Return a row after an event. Pure."""
+    match event:
+        case StreamStarted(info=info):
+            started = 1000.0 * info.start_unix_s
+            return replace(
+                row,
+                input=info.input or info.stream,
+                source=info.source,
+                live=info.live,
+                started=started,
+                ended=False,
+                reason="",
+            )
+        case StreamEnded():
+            return replace(row, ended=True, speaking=False, reason=event.reason or event.sound)
+        case Activity():
+            return replace(row, speaking=event.speaking)
+        case Verdict(final=True) if (event.sequence, event.revision) > (row.segment, row.revision):
+            level = row.level
+            if event.sequence > row.segment:
+                level = level_after(level, event.label, event.confidence)
+            return replace(
+                row,
+                label=event.label,
+                confidence=body["confidence"],
+                attributes=body.get("attributes"),
+                words=(event.transcript.english if event.transcript else "") or row.words,
+                since=row.since if event.label == row.label else now_ms,
+                heard=now_ms,
+                level=level,
+                segment=event.sequence,
+                revision=event.revision,
+            )
+        case _:
+            return row
+
+
+def level_after(level: float, label: str, confidence: float | None) -> float:
+    """Return the level after a segment: a calm one lowers it, a distressed one raises it."""
+    sure = 0.4 + 0.6 * (0.5 if confidence is None else confidence)
+    now = DISTRESS.get(label, 0.0) * sure
+    return round(min(1.0, KEEPS * level + (1 - KEEPS) * 1.6 * now), 4)

@@ -1,0 +1,164 @@
+"""`abhinaya serve`: puts run, board, store and web server together, in one process.
+
+The run has the main thread, as in `abhinaya-stream`; the web server has a second one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from abhinaya.models.interrupts import INTERRUPTS
+from abhinaya.models.text import say
+from abhinaya.stream.errors import AbhinayaError, ConfigError
+from abhinaya.stream.run.directory import logs_kept, remove_old, run_directory
+from abhinaya.stream.run.monitor import FINISH_S, Run
+from abhinaya.stream.run.plan import Plan, Remote
+from abhinaya.stream.serve import pages
+from abhinaya.stream.serve.access import Access, Tokens
+from abhinaya.stream.serve.api import (
+    alerts,
+    events,
+    exports,
+    files,
+    history,
+    nodes,
+    openapi,
+    session,
+    streams,
+    transcriptions,
+)
+from abhinaya.stream.serve.app import Gateway
+from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.errors import on_error, on_status
+from abhinaya.stream.serve.limits import Behind, Guard
+from abhinaya.stream.serve.requests import Requests, demo
+from abhinaya.stream.serve.server import Server, bind, is_loopback
+from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
+from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.sinks.open import Observer
+
+TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
+    session.routes,
+    streams.routes,
+    nodes.routes,
+    events.routes,
+    files.routes,
+    transcriptions.routes,
+    alerts.routes,
+    history.routes,
+    exports.routes,
+)
+"""The modules of the API. Each gives the routes of one topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the gateway is reached, and where its data lies."""
+
+    host: str
+    port: int
+    data: Path
+    tls: tuple[Path, Path] | None = None
+    """Certificate and key."""
+    proxy: tuple[str, ...] = ()
+    """Addresses of a proxy that has TLS; nobody else may connect then."""
+
+    def check(self) -> None:
+        """Refuse to serve the network without TLS.
+
+        Raises:
+            ConfigError: the address is not loopback, and there is neither TLS nor a proxy.
+
+        """
+        if not is_loopback(self.host) and not self.tls and not self.proxy:
+            reason = "can be reached from other machines, and TLS is missing"
+            remedy = "add --tls-cert and --tls-key, or name a proxy that has TLS: --trusted-proxy"
+            raise ConfigError(f"--host {self.host}", reason, remedy)
+
+
+def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
+    """Return the whole application of a gateway."""
+    routes = [route for topic in TOPICS for route in topic(gateway)]
+    handlers: dict[Any, Any] = {AbhinayaError: on_error, HTTPException: on_status}
+    app = Starlette(
+        routes=[*routes, *openapi.routes(routes), *pages.routes()], exception_handlers=handlers
+    )
+    guarded: ASGIApp = Guard(pages.WithHeaders(app), gateway.config)
+    if proxy:
+        forwarded: Any = ProxyHeadersMiddleware(cast("Any", guarded), list(proxy))
+        return Behind(forwarded, proxy)
+    return guarded
+
+
+def serve(
+    config: Config,
+    place: Place,
+    observer: Observer,
+    *,
+    remote: Remote | None = None,
+    accept_noncommercial: bool = False,
+    plays_demo: bool = False,
+    more: Sequence[Sink] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> int:
+    """Serve until a signal; return the exit code.
+
+    Args:
+        config: the settings.
+        place: the address and the data.
+        observer: shows the state of the processes.
+        remote: a standing hub; None: start one.
+        accept_noncommercial: whether models may have a licence that forbids commercial use.
+        plays_demo: whether to play the demo call at once.
+        more: further sinks.
+        environment: where the secrets of rules are.
+
+    Raises:
+        AbhinayaError: the gateway cannot start, or the run cannot go on.
+
+    """
+    place.check()
+    senders = open_senders(config.rules, environment)
+    with ExitStack() as stack:
+        listener = stack.enter_context(closing(bind(place.host, place.port)))
+        tokens = Tokens(place.data)
+        store = stack.enter_context(closing(Store(place.data / "history.sqlite", observer.trouble)))
+        board = Board(store)
+        requests = Requests(config.serve, place.data / "uploads", board.streams_of)
+        access = Access(tokens, 3600 * config.serve.session_h)
+        gateway = Gateway(config.serve, access, board, store, requests)
+        server = Server(application(gateway, place.proxy), listener, config.serve, board, place.tls)
+        if plays_demo:
+            requests.add("demo", demo())
+        plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True)
+        alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
+        remove_old(config.supervise.logs_days)
+        directory = stack.enter_context(run_directory())
+        stack.enter_context(logs_kept(directory, "abhinaya serve"))
+        run = Run(plan, directory, (board, *more, alerts), observer)
+        with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
+            held.callback(server.stop)
+            server.start()
+            board.watch(server.check)
+            say(f"console: {address(place, listener.getsockname()[1])}")
+            say(f"token: in {tokens.own}")
+            return run.run()
+
+
+def address(place: Place, port: int) -> str:
+    """Return the address of the console."""
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    return f"{'https' if place.tls else 'http'}://{host}:{port}/"

@@ -1,0 +1,27 @@
+// Search by words and label, this week against last, the three exports.
+import { readFile } from "node:fs/promises";
+
+export default async ({ open, must }) => {
+  const page = await open("history");
+  await page.waitForSelector(".found li", { timeout: 60000 });
+  await page.waitForSelector(".weeks tbody tr");
+  await page.fill("#filter", "tickets Lisbon");
+  await page.click("text=Search");
+  await page.waitForFunction(() => document.querySelectorAll(".found li").length === 1);
+  const words = await page.innerText(".found .said-text");
+  must(/Lisbon/i.test(words), `found ${words}`);
+  const files = {};
+  for (const [format, begins] of [["csv", "stream"], ["parquet", "PAR1"], ["vtt", "WEBVTT"]]) {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click(`.tools a:text-is("${format.toUpperCase()}")`)]);
+    const text = await readFile(await download.path(), "latin1");
+    must(text.startsWith(begins) || text.slice(0, 300).includes(begins), `${format} begins with ${text.slice(0, 40)}`);
+    files[format] = text.length;
+  }
+  await page.click(".found a");
+  await page.waitForSelector(".detail .votes");
+  await page.goBack();
+  await page.fill("#filter", "zebra");
+  await page.click("text=Search");
+  await page.waitForSelector("text=Nothing matches");
+  return { words, files };
+};

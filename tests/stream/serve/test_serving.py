@@ -1,0 +1,178 @@
+"""`abhinaya serve` as a process, with nodes that answer without models."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from places import ROOT
+from websockets.sync.client import connect
+
+PROGRAM = ROOT / "tests" / "null_program.py"
+
+pytestmark = pytest.mark.processes
+
+
+class Served:
+    """A running `abhinaya serve`."""
+
+    def __init__(self, data: Path, *arguments: str) -> None:
+        self.data = data
+        command = [sys.executable, str(PROGRAM), "0", "serve", "--port", "0", "--data", str(data)]
+        self.process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=(data.parent / "stderr").open("w"),
+            text=True,
+            env=os.environ | {"XDG_RUNTIME_DIR": str(data.parent)},
+        )
+        assert self.process.stdout is not None
+        found = re.search(r"http://127.0.0.1:(\d+)/", self.process.stdout.readline())
+        assert found, (data.parent / "stderr").read_text()
+        self.port = int(found[1])
+        self.token = (data / "token").read_text().strip()
+        self.http = httpx2.Client(
+            base_url=f"http://127.0.0.1:{self.port}/v1",
+            headers={"Authorization": f"Bearer {self.token}"},
+            timeout=30,
+        )
+
+    def job(self, answer: httpx2.Response) -> dict[str, Any]:
+        """Return the job of an answer when it is over."""
+        assert answer.status_code == 202, answer.text
+        job, deadline = answer.json(), time.monotonic() + 30
+        while job["state"] in ("waiting", "running"):
+            assert time.monotonic() < deadline, job
+            time.sleep(0.1)
+            job = self.http.get(f"/files/{job['id']}").json()
+        return job
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal; return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    folder = Path(tempfile.mkdtemp(prefix="serve-", dir="/tmp"))
+    program = Served(folder / "data")
+    try:
+        yield program
+    finally:
+        program.process.kill()
+        program.process.wait()
+        shutil.rmtree(folder)
+
+
+def test_an_upload_becomes_streams_and_is_deleted(served: Served, short_call: Path) -> None:
+    fields = {"channels": "split", "channel_names": "agent,customer", "name": "a/../call"}
+    files = {"file": ("../../x.wav", short_call.read_bytes())}
+    job = served.job(served.http.post("/files", data=fields, files=files))
+    assert (job["state"], job["name"], job["error"]) == ("done", "a-..-call", "")
+    assert len(job["streams"]) == 2
+    assert not list((served.data / "uploads").iterdir())
+    for stream in job["streams"]:
+        events = served.http.get(f"/streams/{stream}/events").json()["events"]
+        assert events[0]["type"] == "stream_started"
+        assert events[-1]["type"] == "stream_ended"
+        assert sum(event["type"] == "verdict" for event in events) >= 3
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"hello, this is text" * 99, "is text"), (os.urandom(5000), "x.wav"), (b"RIFF", "x.wav")],
+)
+def test_what_is_not_audio_fails_and_says_why(served: Served, content: bytes, error: str) -> None:
+    job = served.job(served.http.post("/files", files={"file": ("x.wav", content)}))
+    assert job["state"] == "failed"
+    assert error in job["error"]
+    assert str(served.data) not in job["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"address": "/etc/passwd"}, 422),
+        ({"address": "file:///etc/passwd"}, 422),
+        ({"address": "http://"}, 422),
+        ({"address": "http://h/x", "channel_names": ["a"]}, 422),
+        ({"adress": "http://h/x"}, 400),
+        ([], 400),
+    ],
+)
+def test_only_addresses_of_the_network_are_opened(served: Served, body: Any, status: int) -> None:
+    answer = served.http.post("/files", json=body)
+    assert answer.status_code == status
+    assert answer.json()["error"]["remedy"]
+
+
+def test_the_published_openai_client_gets_its_formats_and_our_verdicts(
+    served: Served, short_call: Path
+) -> None:
+    client = openai.OpenAI(
+        base_url=f"http://127.0.0.1:{served.port}/v1", api_key=served.token, max_retries=0
+    )
+
+    def transcribe(form: Any, content: bytes = short_call.read_bytes()) -> Any:
+        file = ("call.wav", content)
+        create = client.audio.transcriptions.create
+        return create(model="any", file=file, response_format=form)
+
+    plain = transcribe("json")
+    verdicts = plain.model_extra["verdicts"]
+    assert [v["segment"] for v in verdicts] == list(range(len(verdicts)))
+    assert plain.text == " ".join(v["transcript"]["text"] for v in verdicts).strip()
+    full = transcribe("verbose_json")
+    assert len(full.segments) == len(verdicts) == len(full.model_extra["verdicts"])
+    assert 24 < full.duration < 26
+    assert transcribe("text").strip() == plain.text
+    assert transcribe("srt").count("-->") == len(verdicts)
+    assert transcribe("vtt").startswith("WEBVTT")
+    with pytest.raises(openai.UnprocessableEntityError, match="is text, not audio"):
+        transcribe("json", b"no audio at all " * 100)
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="wrong").audio.transcriptions.create(model="m", file=b"x")
+
+
+def test_a_signal_ends_live_streams_and_what_was_said_is_kept() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="serve-", dir="/tmp"))
+    try:
+        program = Served(folder / "data", "--demo")
+        url = f"ws://127.0.0.1:{program.port}/v1/events?from=0"
+        heard: list[dict[str, Any]] = []
+        with connect(url, additional_headers={"Authorization": f"Bearer {program.token}"}) as ws:
+            while not any(event["type"] == "verdict" for event in heard):
+                heard.append(json.loads(ws.recv(20)))
+        assert program.stop() == 0
+        errors = (folder / "stderr").read_text()
+        assert "Traceback" not in errors
+        assert program.token not in errors
+        program = Served(folder / "data")
+        url = f"ws://127.0.0.1:{program.port}/v1/events?from=0"
+        kept: list[dict[str, Any]] = []
+        with connect(url, additional_headers={"Authorization": f"Bearer {program.token}"}) as ws:
+            while sum(event["type"] == "stream_ended" for event in kept) < 2:
+                kept.append(json.loads(ws.recv(20)))
+        ends = [event["reason"] for event in kept if event["type"] == "stream_ended"]
+        assert ends == ["interrupted"] * 2
+        assert [e for e in heard if e["number"]] == [
+            e for e in kept if e["number"] in {h["number"] for h in heard}
+        ]
+        assert program.stop(signal.SIGTERM) in (0, 143)  # before or after the models are there
+    finally:
+        shutil.rmtree(folder)
