@@ -9,6 +9,8 @@ from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry.health import Health
+from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.settings.serve import ServeConfig
 
 
@@ -21,6 +23,8 @@ class Gateway:
     board: Board
     store: Store
     requests: Requests
+    metrics: Metrics
+    health: Health
 
 
 class Service(Protocol):

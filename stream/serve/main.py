@@ -45,6 +45,9 @@ from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry import endpoints
+from abhinaya.stream.serve.telemetry.health import Health, watched
+from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
@@ -60,6 +63,7 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     alerts.routes,
     history.routes,
     exports.routes,
+    endpoints.routes,
 )
 """The modules of the API. Each gives the routes of one topic."""
 
@@ -131,6 +135,7 @@ def serve(
 
     """
     place.check()
+    config = watched(config)
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bind(place.host, place.port)))
@@ -139,7 +144,8 @@ def serve(
         board = Board(store)
         requests = Requests(config.serve, place.data / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.serve.session_h)
-        gateway = Gateway(config.serve, access, board, store, requests)
+        metrics, health = Metrics(config), Health(config, [lambda: str(store.fault or "")])
+        gateway = Gateway(config.serve, access, board, store, requests, metrics, health)
         server = Server(application(gateway, place.proxy), listener, config.serve, board, place.tls)
         if plays_demo:
             requests.add("demo", demo())
@@ -148,7 +154,8 @@ def serve(
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
-        run = Run(plan, directory, (board, *more, alerts), observer)
+        run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
+        metrics.restarts = run.supervisor.restarts
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
             server.start()
