@@ -12,13 +12,16 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import zmq
 
 from abhinaya.models.labels import LABELS
+from abhinaya.stream.run import monitor
 from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.settings.config import Config, DeadlineConfig, FlowConfig, WorkerConfig
 from abhinaya.stream.wire.child import Stop, run_child
@@ -75,6 +78,17 @@ def null_specs(busy_s: Mapping[str, float]) -> list[Spec]:
         for name in NEEDS
     ]
     return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
+
+
+@contextmanager
+def null_nodes(busy_s: float = 0.0) -> Iterator[None]:
+    """Make each `Run` start null nodes in place of the models."""
+
+    def specs_of(service: str, replicas: int, guests: Sequence[str] = ()) -> list[Spec]:
+        return [Spec(service, _MODULE, ("--null", service, "--busy-s", f"{busy_s}"), (service,))]
+
+    with patch.object(monitor, "node_specs", specs_of):
+        yield
 
 
 def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> int:

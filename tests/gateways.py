@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fakes
@@ -14,6 +15,7 @@ import httpx2
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.app import Gateway, Service
 from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.main import application
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.server import Server, bind
@@ -64,17 +66,26 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, proxy: tuple[str, ...] = (), services: Sequence[Service] = (), **limits: Any
+    folder: Path,
+    proxy: tuple[str, ...] = (),
+    services: Sequence[Service] = (),
+    port: int = 0,
+    **limits: Any,
 ) -> Iterator[Running]:
     """Serve in a thread until the end of the block."""
     config = ServeConfig(**limits)
-    with closing(Store(folder / "history.sqlite")) as store, closing(bind("127.0.0.1", 0)) as door:
+    with (
+        closing(Store(folder / "history.sqlite")) as store,
+        closing(bind("127.0.0.1", port)) as door,
+        TemporaryDirectory(dir="/tmp") as short,
+        closing(Calls(Path(short))) as calls,
+    ):
         tokens, board = Tokens(folder), Board(store)
         requests = Requests(config, folder / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.session_h)
         metrics = Metrics(fakes.config())
         health = Health(fakes.config(), [lambda: str(store.fault or "")])
-        gateway = Gateway(config, access, board, store, requests, metrics, health)
+        gateway = Gateway(config, access, board, store, requests, metrics, health, calls)
         server = Server(application(gateway, proxy), door, config, board, None, services)
         server.start()
         try:

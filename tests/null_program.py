@@ -8,10 +8,7 @@ Everything else is the real program: signals, supervisor, hub, fronts and output
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
-
-MODULE = "abhinaya.bench.null_nodes"
 
 
 def config() -> Any:
@@ -28,16 +25,10 @@ def config() -> Any:
     )
 
 
-def prepare(busy_s: str) -> None:
-    """Put the null nodes in place of the models."""
+def prepare() -> None:
+    """Put the line-up of null nodes in place of the profile."""
     from abhinaya.stream.commands import serve, stream
-    from abhinaya.stream.run import monitor
-    from abhinaya.stream.run.supervisor import Spec
 
-    def specs(service: str, replicas: int, guests: Sequence[str] = ()) -> list[Spec]:
-        return [Spec(service, MODULE, ("--null", service, "--busy-s", busy_s), (service,))]
-
-    monitor.node_specs = specs
     for program in (serve, stream):
         program.load_line_up = lambda args: config()
         program.faults_of_models = lambda config, accept: iter(())
@@ -48,8 +39,9 @@ if __name__ == "__main__":
     from abhinaya.models.interrupts import leave_at_once
 
     leave_at_once("abhinaya-stream")  # as the real program does before it imports the rest
-    prepare(sys.argv[1])
-    sys.argv[1:] = sys.argv[2:]
+    prepare()
+    from abhinaya.bench.null_nodes import null_nodes
     from abhinaya.stream.__main__ import commands, stream
 
-    commands() if sys.argv[1:2] == ["serve"] else stream()
+    with null_nodes(float(sys.argv.pop(1))):
+        commands() if sys.argv[1:2] == ["serve"] else stream()

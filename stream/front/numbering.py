@@ -96,6 +96,8 @@ class Speech:
         stopped: returns whether the source must stop now.
         clock: wall clock, in Unix seconds.
         vad: a shared voice activity detector; by default a new one.
+        begin: position in the stream of the source's first sample; by default that of now if there
+            are `standings`, else 0.
 
     """
 
@@ -108,6 +110,7 @@ class Speech:
         stopped: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = unix_time,
         vad: Vad | None = None,
+        begin: int | None = None,
     ) -> None:
         if len(streams) != source.channels:
             raise SourceError(
@@ -135,7 +138,7 @@ class Speech:
         """Position in the stream of the first sample of this source."""
         self._whole = to_samples(source.length_s)
         if standings:
-            self._continue_from(standings)
+            self._continue_from(standings, begin)
 
     def items(self) -> Iterator[SpeechItem]:
         """Yield the items, those of each stream in order, its `End` last.
@@ -158,6 +161,8 @@ class Speech:
         # an interrupted live source has no more chunks, but this is not its natural end
         if self._stopped() and not self.fault and (chunk or self._source.live):
             self._reason, chunk = INTERRUPTED, None
+        elif chunk is None and not self.fault:
+            self._reason = self._source.reason()
         if chunk:
             self._captured = chunk.captured_unix_s
             self._level.add(chunk.samples)
@@ -172,12 +177,17 @@ class Speech:
             for channel in self._channels:
                 yield self._gap(channel, start, start + chunk.lost_samples, chunk.lost_reason)
 
-    def after(self, found: Found) -> Iterator[SpeechItem]:
-        """Yield the finished segments; of a live source also activity and partials."""
+    def after(self, found: Found, stalled: bool = False) -> Iterator[SpeechItem]:
+        """Yield the finished segments; of a live source also activity and partials.
+
+        With `stalled`, also the segment that is being spoken.
+        """
         if self._source.live:
             due = self._wall_clock(self._listener.position)
             self._lag.seen(self._captured, self._captured - due)
         yield from self._segments(found)
+        if stalled:
+            yield from self._segments(self._listener.skip(0))
         if self._source.live:
             yield from self._activity()
             for index, piece in self._listener.partials():
@@ -214,13 +224,13 @@ class Speech:
         """Position up to which the source was read, or its end if its length is known."""
         return max(self._offset + self._listener.position, self._whole)
 
-    def _continue_from(self, standings: Sequence[Standing]) -> None:
+    def _continue_from(self, standings: Sequence[Standing], begin: int | None) -> None:
         """Continue the numbers and the clock of a predecessor's live streams."""
         for channel, standing in zip(self._channels, standings, strict=True):
             channel.sequence, channel.position = standing.next_sequence, standing.position
-        elapsed = self._clock() - standings[0].start_unix_s
-        reached = max(standing.position for standing in standings)
-        self._offset = max(reached, round(elapsed * SAMPLE_RATE))
+        if begin is None:
+            begin = round((self._clock() - standings[0].start_unix_s) * SAMPLE_RATE)
+        self._offset = max(begin, *(standing.position for standing in standings))
 
     def _missed(self) -> Iterator[Gap]:
         for channel in self._channels:
@@ -298,8 +308,8 @@ def read_round(speeches: Sequence[Speech]) -> Iterator[tuple[Speech, SpeechItem]
         else:
             chunks.append((speech, chunk))
     fed = [(speech._listener, chunk.samples) for speech, chunk in chunks]
-    for (speech, _), found in zip(chunks, feed_together(fed), strict=True):
-        yield from ((speech, item) for item in speech.after(found))
+    for (speech, chunk), found in zip(chunks, feed_together(fed), strict=True):
+        yield from ((speech, item) for item in speech.after(found, chunk.stalled))
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

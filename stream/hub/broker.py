@@ -251,9 +251,13 @@ class Broker:
     # --- fronts -----------------------------------------------------------------------------------
 
     def _hello(self, now: float, peer: bytes, hello: Hello, key: Key) -> None:
+        if hello.adds and peer not in self._streams:
+            self._out += self._introductions.ask(now, "workers", peer)
+            return
         fault = self._streams.fault(peer, hello, key)
         if peer in self._nodes or fault:
-            self._refuse(peer, fault or "it has already introduced itself as a node")
+            added = tuple(info.stream for info in hello.streams) if hello.adds else ()
+            self._refuse(peer, fault or "it has already introduced itself as a node", added)
             return
         for info in self._streams.add_front(now, peer, hello, key):
             self._publisher.publish(StreamStarted(info=info), hello.run)
@@ -374,6 +378,6 @@ class Broker:
     def _send(self, peer: bytes, message: Message) -> None:
         self._out.append(Outgoing("workers", peer, message))
 
-    def _refuse(self, peer: bytes, reason: str) -> None:
+    def _refuse(self, peer: bytes, reason: str, streams: tuple[str, ...] = ()) -> None:
         self.refusals.add(reason)
-        self._send(peer, Refused(reason=reason[:LONGEST_REASON]))
+        self._send(peer, Refused(reason=reason[:LONGEST_REASON], streams=streams))

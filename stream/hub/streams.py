@@ -95,7 +95,8 @@ class Front:
     name: str
     incarnation: str
     run: Run
-    streams: tuple[str, ...]
+    streams: dict[str, None]
+    """Names of its streams that are not over."""
     last_received: float
     silent: bool = False
     must_resend: bool = False
@@ -123,7 +124,7 @@ class Streams:
         return self._fronts[peer]
 
     def fault(self, peer: bytes, hello: Hello, key: Key = LOCAL) -> str:
-        """Return why a front is refused; empty if it is accepted."""
+        """Return why a front, or what it adds, is refused; empty if it is accepted."""
         if fault := fault_of_name(hello.front) or self._runs.fault(hello.run, key):
             return fault
         if peer in self._fronts and self._fronts[peer].run.id != hello.run:
@@ -151,16 +152,18 @@ class Streams:
     def add_front(
         self, now: float, peer: bytes, hello: Hello, key: Key = LOCAL
     ) -> list[StreamInfo]:
-        """Add a front; return its new streams."""
+        """Add a front, or streams to a front that is known; return the new streams."""
         run = self._runs.open(now, hello.run, key)
-        # a restarted front replaces the process of the same name
-        self.remove(run, hello.front)
-        names = tuple(info.stream for info in hello.streams)
-        self._fronts[peer] = Front(hello.front, hello.incarnation, run, names, now)
+        if not hello.adds:
+            # a restarted front replaces the process of the same name
+            self.remove(run, hello.front)
+            self._fronts[peer] = Front(hello.front, hello.incarnation, run, {}, now)
+        self.received(now, peer)
         new = []
         for info, first in zip(hello.streams, hello.first_sequences, strict=True):
             if info.stream in run.over:
                 continue
+            self._fronts[peer].streams[info.stream] = None
             stream = run.streams.get(info.stream)
             if stream is None:
                 run.streams[info.stream] = Stream(info, peer, first, first, run.owner)
@@ -280,6 +283,8 @@ class Streams:
         """Forget a stream that is over, except how long it was."""
         name = stream.info.stream
         run.over[name] = self._standing(run.streams.pop(name))
+        if (front := self._fronts.get(stream.front)) is not None:
+            front.streams.pop(name, None)
         if len(run.over) > MAX_OVER:
             del run.over[next(iter(run.over))]
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -76,6 +76,10 @@ class LocalBeats:
             self._seen[front] = beat, now
         return new
 
+    def keep(self, fronts: Collection[str]) -> None:
+        """Forget all other fronts."""
+        self._seen = {front: seen for front, seen in self._seen.items() if front in fronts}
+
     def is_fresh(self, now: float, front: str) -> bool:
         """Whether a front is well."""
         return front in self._seen and now - self._seen[front][1] <= self.silent_s / 2
@@ -116,7 +120,7 @@ class DistantHub:
         self._heard |= dict.fromkeys(fronts, now)
 
     def watch(
-        self, now: float, directory: Path, fronts: Iterable[str], supervisor: Supervisor
+        self, now: float, directory: Path, fronts: Collection[str], supervisor: Supervisor
     ) -> None:
         """Look at the hub, and at the heartbeats that the fronts have left in `directory`.
 
@@ -125,6 +129,8 @@ class DistantHub:
 
         """
         heard = self._recorder.last_received
+        self._beats.keep(fronts)
+        self._heard = {front: at for front, at in self._heard.items() if front in fronts}
         for front in fronts:
             beat = read_beat(directory, front)
             if beat is not None and self._beats.found(now, front, beat):

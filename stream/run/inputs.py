@@ -4,6 +4,11 @@ Regular files share a front: voice activity detection then runs in batches, and 
 processes. An input that may make others wait (microphone, pipe, address, paced file) has its own
 front. If a front with several files dies, its files are divided between two fronts: a file that
 kills the decoder is finally alone, and the others are read.
+
+All calls that the gateway pushes come through one front, the push front. It stays; the main process
+knows a call only by its streams, once they have started.
+
+What is over is forgotten: a run may live for months.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.sources.address import is_address
+from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import read_faults, read_reached
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamInfo, StreamStarted
@@ -72,6 +78,12 @@ class Inputs:
         self._supply = supply
         self._reads: dict[str, _Assigned] = {}
         self._fronts: dict[str, list[_Assigned]] = {}
+        """Fronts that were started, and their inputs that are not over."""
+        self._stays = ""
+        """The push front, if there is one; it is never over."""
+        self._prefix = prefix
+        self._has_ends = False
+        """Whether an input that ends by itself is over."""
         self._of_files: set[str] = set()
         """Fronts that read files and are not over."""
         self._waiting: deque[Input] = deque()
@@ -79,7 +91,7 @@ class Inputs:
 
     @property
     def fronts(self) -> list[str]:
-        """Names of all fronts that were started."""
+        """Names of the fronts that were started and not forgotten."""
         return list(self._fronts)
 
     @property
@@ -109,6 +121,20 @@ class Inputs:
             self._of_files.add(spec.name)
             yield spec
 
+    def push_front(self) -> Spec:
+        """Return the process of all calls that are pushed."""
+        name = self._stays = f"{self._prefix}push"
+        self._fronts[name] = []
+        self._assign(name)
+        return Spec(name, "abhinaya.stream.front.push", ("--name", name))
+
+    def forget(self, front: str) -> None:
+        """Forget a front that has ended, and its files."""
+        del self._fronts[front]
+        self._of_files.discard(front)
+        for ending in ("json", "reached", "beat"):
+            (self._directory / f"{front}.{ending}").unlink(missing_ok=True)
+
     def _front(self, reads: list[_Assigned]) -> Spec:
         """Assign inputs to a new front; return its process."""
         name = next(self._names)
@@ -134,7 +160,11 @@ class Inputs:
 
         The supervisor restarts the front itself, unless its death is `final`.
         """
-        reads = [read for read in self._fronts[front] if not self._is_over(read)]
+        if front == self._stays:
+            if not final:
+                self._assign(front)
+            return []
+        reads = list(self._fronts[front])
         if final and len(reads) == 1:
             self._fail(reads[0], "the process that reads it died too often")
             return []
@@ -149,11 +179,11 @@ class Inputs:
 
     def is_lost(self, front: str, final: bool) -> bool:
         """Whether a dead front has an input that no other front will read."""
-        return final and sum(not self._is_over(read) for read in self._fronts[front]) <= 1
+        return final and (front == self._stays or len(self._fronts[front]) <= 1)
 
     def is_over(self, front: str) -> bool:
-        """Whether all inputs of a front are finished and written."""
-        return all(self._is_over(read) for read in self._fronts[front])
+        """Whether all inputs of a front are finished and written, and no more come."""
+        return front != self._stays and not self._fronts[front]
 
     def is_written(self, front: str) -> bool:
         """Whether the end of each stream that a front has started is written."""
@@ -173,7 +203,6 @@ class Inputs:
                     standings=self._ledger.standings(read.input.name),
                 )
                 for read in self._fronts[front]
-                if not self._is_over(read)
             ),
         )
         try:
@@ -186,6 +215,10 @@ class Inputs:
 
     def started(self, info: StreamInfo) -> None:
         """Note that a stream has started."""
+        if info.front == self._stays and info.input not in self._reads:
+            call = _Assigned(Input(info.input, InputConfig(info.source)), self._stays)
+            self._reads[info.input] = call
+            self._fronts[self._stays].append(call)
         if info.input in self._reads:
             self._reads[info.input].live |= info.live
 
@@ -195,7 +228,9 @@ class Inputs:
         if read is not None:
             read.broken = read.broken or event.reason
             if self._is_over(read):
-                self._release(read, read.broken)
+                if not read.failed:
+                    self._release(read, read.broken)
+                self._forget(read)
 
     def endings(
         self, reason: str, fronts: Collection[str] | None = None
@@ -213,12 +248,10 @@ class Inputs:
         """Return how far each stream was read, as the fronts noted it, also the dead ones."""
         return read_reached(self._directory)
 
-    def never_begun(self, planned: Iterable[Input]) -> list[Input]:
-        """Return the inputs, also planned ones, of which no stream has begun and that are whole."""
-        known = {item.name: item for item in planned}
-        known |= {name: read.input for name, read in self._reads.items()}
-        failed = {name for name, read in self._reads.items() if read.failed}
-        return [i for name, i in known.items() if not (name in failed or self._ledger.begun(name))]
+    def never_begun(self) -> list[Input]:
+        """Return the inputs of which no stream has begun, and that have not failed."""
+        reads = (read.input for read in self._reads.values() if not read.failed)
+        return [i for i in (*reads, *self._waiting) if not self._ledger.begun(i.name)]
 
     def faults(self) -> list[AbhinayaError]:
         """Return the errors of inputs since the last call."""
@@ -230,23 +263,31 @@ class Inputs:
 
     def is_endless(self) -> bool:
         """Whether only Ctrl-C can end all inputs."""
-        return all(
-            read.input.config.what == "mic"
-            or (is_address(read.input.config.what) and read.live and not read.input.config.realtime)
-            for read in self._reads.values()
-        )
+        return not self._has_ends and all(map(_is_endless, self._reads.values()))
 
     def _fail(self, read: _Assigned, reason: str) -> None:
         read.failed = True
         self._release(read, reason)
+        if self._is_over(read):
+            self._forget(read)
 
     def _release(self, read: _Assigned, reason: str) -> None:
-        if self._supply is not None:
+        if self._supply is not None and read.front != self._stays:
             self._supply.ended(read.input.name, reason)
+
+    def _forget(self, read: _Assigned) -> None:
+        self._has_ends |= not _is_endless(read)
+        del self._reads[read.input.name]
+        self._fronts[read.front].remove(read)
 
     def _is_over(self, read: _Assigned) -> bool:
         name = read.input.name
         return self._ledger.over(name) and (read.failed or self._ledger.begun(name))
+
+
+def _is_endless(read: _Assigned) -> bool:
+    what = read.input.config.what
+    return what == "mic" or (is_address(what) and read.live and not read.input.config.realtime)
 
 
 def is_regular_file(item: Input) -> bool:

@@ -9,7 +9,6 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from abhinaya.stream.front.numbering import INTERRUPTED
 from abhinaya.stream.run.distant import DistantHub
 from abhinaya.stream.run.inputs import Inputs, not_processed, reason_of
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence, check_line_up
+from abhinaya.stream.run.progress import Progress
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
@@ -56,23 +56,6 @@ LATENESS: Final = 4  # how often the end of a run may be late as its loop was
 
 LEAVE_S: Final = 0.7
 """Seconds that the processes have to exit by themselves."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """Data of the loop."""
-
-    faults: list[AbhinayaError] = field(default_factory=list)
-    fronts_started: bool = False
-    draining: bool = False
-    late_s: float = 0.0
-    """How late the loop is: a busy machine gets less time to drain, so that it ends in time."""
-    overloaded: bool = False
-    """Whether the user knows that processes starve."""
-    given_up: dict[str, AbhinayaError] = field(default_factory=dict)
-    """Services whose nodes are all given up, with the error of the last one."""
-    gone: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Fronts that no process replaces, with the reason and the time."""
 
 
 class Run:
@@ -109,7 +92,7 @@ class Run:
             plan.supply,
             run_id,
         )
-        self._progress = _Progress()
+        self._progress = Progress()
         self._distant = DistantHub(self._endpoint, self._supervise, self._recorder, self._warn)
 
     def run(self) -> int:
@@ -168,6 +151,8 @@ class Run:
     def _start_fronts(self) -> None:
         check_line_up(self._plan.config, self._progress.given_up)
         self._progress.fronts_started = True
+        if self._plan.calls:
+            self.supervisor.start(self._inputs.push_front())
         for spec in self._inputs.add(self._plan.inputs):
             self.supervisor.start(spec)
         if self._plan.supply is not None:
@@ -216,7 +201,8 @@ class Run:
         endings = list(self._inputs.endings(reason))
         events: list[Event] = [*endings]
         if INTERRUPTS.count or self._progress.fronts_started:
-            for item in self._inputs.never_begun(self._plan.inputs):
+            planned = () if self._progress.fronts_started else self._plan.inputs
+            for item in (*planned, *self._inputs.never_begun()):
                 events += not_processed(item, self._run_id, self._wall_clock(), reason)
         for sink in self._sinks:
             try:
@@ -292,8 +278,17 @@ class Run:
             if stage is Stage.READY and self._inputs.is_over(front):
                 self.supervisor.stop_idle(front)
         self._drain()
+        self._forget_fronts()
         if self._plan.supply is not None and self._progress.fronts_started:
             self._resupply(self._plan.supply)
+
+    def _forget_fronts(self) -> None:
+        for front in self._inputs.fronts:
+            if self._inputs.is_over(front) and self._front_is_done(front):
+                self._inputs.forget(front)
+                self.supervisor.forget(front)
+                self._recorder.forget(front)
+                self._progress.gone.pop(front, None)
 
     def _warn(self, text: str) -> None:
         self._observer.trouble(text)
@@ -390,11 +385,11 @@ class Run:
             normal = INTERRUPTS.count == 1 and self._progress.fronts_started and self._is_endless()
             return EXIT_OK if normal else exit_code(INTERRUPTS.number)
         sources = [f for f in self._progress.faults if not isinstance(f, ProcessError)]
-        faults = sources or self._progress.faults
+        faults = sources or list(self._progress.faults)
         return faults[0].exit_code if faults else EXIT_OK
 
     def _is_endless(self) -> bool:
         """Whether only Ctrl-C can end the run; then Ctrl-C is its normal end."""
-        if self._plan.supply is not None:
-            return self._plan.follows
+        if self._plan.supply is not None or self._plan.calls:
+            return self._plan.follows or self._plan.calls
         return self._inputs.is_endless()

@@ -74,6 +74,8 @@ class Plan:
     """Whether the supply is endless."""
     faults: tuple[AbhinayaError, ...] = ()
     """Errors of inputs that were found before the run; the run reports them and goes on."""
+    calls: bool = False
+    """Whether the gateway pushes audio; such a run is endless."""
 
 
 def name_of_input(what: str) -> str:

@@ -48,6 +48,9 @@ MAX_UP: Final = 1000
 MAX_REVISABLE: Final = 100
 """Number of ended streams whose verdicts may still be revised."""
 
+MAX_OVER: Final = 1000
+"""Number of inputs that are over and remembered: a hub may repeat the ends of the latest ones."""
+
 STALE_S: Final = 2.0
 """Silence of the hub after which the recorder subscribes again: the hub may be a new one."""
 
@@ -104,6 +107,8 @@ class Ledger:
         """The same by input: with a thousand files, a search through all would be slow."""
         self._ended: deque[_Track] = deque()
         """The streams that ended last: one of their verdicts may still be revised."""
+        self._over: deque[str] = deque()
+        """The inputs that were over last."""
         self._up: dict[tuple[str, str], None] = {}
         """(node, service), the latest last."""
 
@@ -136,7 +141,9 @@ class Ledger:
             case StreamEnded():
                 new = self._advance(event.stream, event.sequence, event.position)
                 if new:
-                    self._end(self._track(event.stream))
+                    track = self._track(event.stream)
+                    self._end(track)
+                    self._forget_oldest(track.input)
                 return new
             case _:
                 return True
@@ -198,6 +205,14 @@ class Ledger:
         self._ended.append(track)
         if len(self._ended) > MAX_REVISABLE:
             self._ended.popleft().published.clear()
+
+    def _forget_oldest(self, name: str) -> None:
+        """Note that a stream of an input has ended; forget the input that was over first."""
+        if name and self.over(name):
+            self._over.append(name)
+        if len(self._over) > MAX_OVER and self.over(oldest := self._over.popleft()):
+            for stream in self._inputs.pop(oldest, ()):
+                del self._tracks[stream]
 
     def _admit_verdict(self, verdict: Verdict) -> Verdict | None:
         track, said = self._track(verdict.stream), (verdict.label, verdict.attributes)
@@ -313,6 +328,10 @@ class Recorder:
             self._dead.append(died)
         if self._greeting.accepted:
             self._send(died)
+
+    def forget(self, name: str) -> None:
+        """Forget the death of a front whose streams are all written."""
+        self._dead = [died for died in self._dead if died.name != name]
 
     def forget_hub(self) -> None:
         """Note that the hub was restarted: it needs time."""

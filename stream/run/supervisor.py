@@ -175,6 +175,14 @@ class Supervisor:
             child.stopping = child.idle = True
             child.kill_at, child.why_killed = time.monotonic() + GRACE_S, "had nothing left to do"
 
+    def forget(self, name: str) -> None:
+        """Forget a process that has ended; an empty log goes with it."""
+        del self._children[name]
+        log = self._directory / f"{name}.log"
+        with contextlib.suppress(OSError):
+            if not log.stat().st_size:
+                log.unlink()
+
     def kill(self, name: str, incarnation: str, reason: str) -> None:
         """Kill a silent or stuck process, unless it has been restarted since `incarnation`."""
         child = self._children.get(name)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry.health import Health
@@ -25,6 +26,7 @@ class Gateway:
     requests: Requests
     metrics: Metrics
     health: Health
+    calls: Calls
 
 
 class Service(Protocol):

@@ -40,6 +40,7 @@ from abhinaya.stream.serve.api import (
 )
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.errors import on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
@@ -48,6 +49,7 @@ from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
 from abhinaya.stream.serve.telemetry.health import Health, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
+from abhinaya.stream.serve.telephony import lines
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
@@ -58,6 +60,7 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     streams.routes,
     nodes.routes,
     events.routes,
+    lines.routes,
     files.routes,
     transcriptions.routes,
     alerts.routes,
@@ -101,6 +104,7 @@ def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
         routes=[*routes, *openapi.routes(routes), *pages.routes()], exception_handlers=handlers
     )
     guarded: ASGIApp = Guard(pages.WithHeaders(app), gateway.config)
+    guarded = endpoints.CountsRefusals(guarded, gateway.metrics.refused)
     if proxy:
         forwarded: Any = ProxyHeadersMiddleware(cast("Any", guarded), list(proxy))
         return Behind(forwarded, proxy)
@@ -145,17 +149,19 @@ def serve(
         requests = Requests(config.serve, place.data / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.serve.session_h)
         metrics, health = Metrics(config), Health(config, [lambda: str(store.fault or "")])
-        gateway = Gateway(config.serve, access, board, store, requests, metrics, health)
-        server = Server(application(gateway, place.proxy), listener, config.serve, board, place.tls)
-        if plays_demo:
-            requests.add("demo", demo())
-        plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True)
-        alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
+        calls = stack.enter_context(closing(Calls(directory)))
+        gateway = Gateway(config.serve, access, board, store, requests, metrics, health, calls)
+        app, services = application(gateway, place.proxy), lines.services(gateway)
+        server = Server(app, listener, config.serve, board, place.tls, services)
+        if plays_demo:
+            requests.add("demo", demo())
+        plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True, calls=True)
+        alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
         run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
-        metrics.restarts = run.supervisor.restarts
+        metrics.restarts, metrics.traffic = run.supervisor.restarts, calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
             server.start()

@@ -95,6 +95,8 @@ class AudioChunk:
     """Samples at 16 kHz that were lost just before this chunk."""
     lost_reason: str = ""
     """Reason of that loss."""
+    stalled: bool = False
+    """Whether no more audio came after it: speech so far is a segment, whatever follows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +142,10 @@ class Opened:
     """Whether the source can be opened again and then yields the same audio."""
     length_s: float = 0.0
     """Declared length of a recording; 0 if unknown or endless."""
+    ready: Callable[[], bool] = lambda: True
+    """Returns whether to ask for a chunk now: false if others should not wait for this source."""
+    reason: Callable[[], str] = lambda: ""
+    """Returns why the audio has broken off; empty for a natural end."""
 
     def chunks(self) -> Iterator[AudioChunk]:
         """Return the iterator of the audio."""

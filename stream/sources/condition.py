@@ -62,7 +62,7 @@ def condition(
         SourceError: from `blocks`, or the number of split channels changed.
 
     """
-    conditioner = _Conditioner(channels, subject, warn)
+    conditioner = Conditioner(channels, subject, warn)
     failure: SourceError | None = None
     try:
         for block in blocks:
@@ -74,8 +74,8 @@ def condition(
         raise failure
 
 
-class _Conditioner:
-    """State of `condition` between two blocks."""
+class Conditioner:
+    """Conditions one block after the other; see `condition`."""
 
     def __init__(self, channels: Literal["mix", "split"], subject: str, warn: Warn) -> None:
         self._mix = channels == "mix"

@@ -127,6 +127,8 @@ class Hello(Message, frozen=True, kw_only=True):
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[Count, ...]
     """For each stream, the lowest sequence number it may still send."""
+    adds: bool = False
+    """Whether the front keeps the streams that it has introduced before."""
 
 
 class Known(Message, frozen=True, kw_only=True):
@@ -446,6 +448,8 @@ class Refused(Message, frozen=True, kw_only=True):
     """Whether the key of the receiver lacks the right: with another key it would be accepted."""
     restart: bool = False
     """Whether a new process may succeed."""
+    streams: tuple[Name, ...] = ()
+    """The new streams that are refused; the front and its others go on. Empty: the receiver is."""
 
 
 # --- sink -> hub ----------------------------------------------------------------------------------

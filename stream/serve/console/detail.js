@@ -26,6 +26,7 @@ function Vote({ vote, decided }) {
   const other = vote.label && vote.label !== decided;
   return html`<li class="vote"><div class="vote-head"><b>${vote.voter}</b>
       ${vote.label ? html`<${Mark} label=${vote.label} />` : html`<span class="quiet">no label</span>`}
+      ${vote.probabilities && vote.label && share(vote.probabilities[vote.label])}
       ${other && html`<span class="quiet">disagrees</span>`}
       <span class="quiet right">${ms(vote.run_ms)}</span></div>
     ${vote.probabilities && html`<${Bars} probabilities=${vote.probabilities} chosen=${vote.label} />`}

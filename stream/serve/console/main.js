@@ -48,7 +48,7 @@ function Announcer() {
   return html`<p class="sr" role="status">${fresh ? `Alert: ${fresh.rule}, ${fresh.stream ?? ""}` : ""}</p>`;
 }
 
-function Nav({ page, help, leave }) {
+function Nav({ page, who, help, leave }) {
   const { alerts, link } = useStore("alerts", "link");
   const open = [...alerts.values()].filter((alert) => !alert.by).length;
   return html`<header class="bar"><a class="brand" href="#/wall"><img src="/console/icon.svg" alt="" width="26" height="26" />Abhinaya</a>
@@ -57,7 +57,7 @@ function Nav({ page, help, leave }) {
     <span class=${`dot dot-${link.state}`}>${link.state}</span>
     <button class="icon" onClick=${turnTheme} aria-label="Dark or light">◐</button>
     <button class="icon" onClick=${help} aria-label="Keyboard shortcuts">?</button>
-    <button class="icon leave" onClick=${leave}>Log out</button></header>`;
+    <button class="icon leave" title=${`${who.name}, ${who.role}`} onClick=${leave}>Log out</button></header>`;
 }
 
 function Page({ route: [page, first, second] }) {
@@ -69,14 +69,14 @@ function Page({ route: [page, first, second] }) {
   return html`<${Wall} board=${first === "board"} />`;
 }
 
-function Console({ leave, live }) {
+function Console({ who, leave, live }) {
   const route = useRoute();
   const [helping, help] = useState(false);
   useKeys(() => help(true));
   useEffect(() => { window.abhinaya.live = live; live.connect(); }, []);
   useEffect(() => { document.title = `${route[0][0].toUpperCase()}${route[0].slice(1)} · Abhinaya`; }, [route]);
   return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>Skip to the page</a>
-    <${Nav} page=${route[0]} help=${() => help(true)} leave=${leave} /><${Link} /><${Announcer} />
+    <${Nav} page=${route[0]} who=${who} help=${() => help(true)} leave=${leave} /><${Link} /><${Announcer} />
     <main id="main" tabindex="-1"><${Page} route=${route} /></main>
     ${helping && html`<${Help} close=${() => help(false)} />`}`;
 }
@@ -88,7 +88,7 @@ function App() {
   useEffect(() => { enter(); }, []);
   const leave = () => api.logout().finally(() => { live.stop(); setWho(null); });
   if (who === undefined) return html`<p class="empty">Loading.</p>`;
-  return who ? html`<${Console} leave=${leave} live=${live} />` : html`<${Login} done=${enter} />`;
+  return who ? html`<${Console} who=${who} leave=${leave} live=${live} />` : html`<${Login} done=${enter} />`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -12,7 +12,6 @@ export const state = {
   remarks: [], // the latest warnings
   gaps: new Map(), // reason -> number of gaps since the page was opened
   link: { state: "connecting", number: 0, dropped: 0, caughtUp: 0, since: Date.now(), text: "" },
-  me: null, // {name, role}
 };
 
 const versions = {};

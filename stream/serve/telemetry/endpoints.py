@@ -7,12 +7,14 @@ for this machine.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.errors import ApiError, answer
@@ -20,6 +22,9 @@ from abhinaya.stream.serve.limits import PROXIED
 from abhinaya.stream.serve.server import is_loopback
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
+PROBES: Final = ("/healthz", "/readyz")
+REFUSALS: Final = re.compile(r"[45]\d\d$|1003|1007|1008|1009|1011|1013|4\d\d\d$")
+"""Statuses of HTTP, close codes of WebSockets."""
 _HOST: Final = re.compile(r"\[?([^\[\]]+?)\]?(?::\d*)?")
 
 
@@ -53,6 +58,31 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
 
     paths = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
     return [Route(path, handler, include_in_schema=False) for path, handler in paths.items()]
+
+
+class CountsRefusals:
+    """Counts the requests that are refused, by status, and WebSockets, by close code.
+
+    Args:
+        app: the application behind it.
+        refused: the counts.
+
+    """
+
+    def __init__(self, app: ASGIApp, refused: Counter[str]) -> None:
+        self._app = app
+        self._refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and look at the answer."""
+
+        async def seen(message: Message) -> None:
+            code = message.get("status") or message.get("code") or 0
+            if REFUSALS.match(str(code)) and scope["path"] not in PROBES:
+                self._refused[str(code)] += 1
+            await send(message)
+
+        await self._app(scope, receive, seen)
 
 
 def is_local(request: Request) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 import prometheus_client as prometheus
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from abhinaya.stream.serve.calls import Traffic
 from abhinaya.stream.serve.telemetry.causes import cause_of
 from abhinaya.stream.settings.config import Config, workers_of
 from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, StreamStarted, Verdict
@@ -40,10 +41,10 @@ class Metrics:
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self.restarts: Mapping[str, int] = {}
         """Of processes, by kind; the supervisor counts them."""
-        self.frames: Mapping[tuple[str, str], int] = {}
-        """Messages with audio, by protocol and number of the track."""
+        self.traffic = Traffic()
+        """What the calls have brought."""
         self.refused: Counter[str] = Counter()
-        """Requests that the gateway has refused, by code."""
+        """Requests that the gateway has refused, by status or close code."""
         self._clock = clock
         self._wanted = {name: worker.replicas for name, worker in workers_of(config).items()}
         for name, worker in workers_of(config).items():
@@ -140,7 +141,7 @@ class Metrics:
             "Messages with audio that came from outside",
             labels=["protocol", "track"],
         )
-        for (protocol, track), count in dict(self.frames).items():
+        for (protocol, track), count in dict(self.traffic.frames).items():
             frames.add_metric([protocol, track], count)
         yield frames
         restarts = CounterMetricFamily(
@@ -182,7 +183,7 @@ class Metrics:
         yield from (waiting, oldest, nodes)
         refused = CounterMetricFamily(
             "abhinaya_messages_refused",
-            "Messages and requests that were refused, at the hub and at the gateway",
+            "What was refused: messages of processes, requests, audio that came late or too fast",
             labels=["reason"],
         )
         counts_of: Counter[str] = Counter()
@@ -190,6 +191,8 @@ class Metrics:
             counts_of[f"hub: {cause_of(reason)}"] += count
         for code, count in dict(self.refused).items():
             counts_of[f"gateway: {code}"] += count
+        for source, count in dict(self.traffic.lost).items():
+            counts_of[f"audio: {source}"] += count
         for reason, count in counts_of.items():
             refused.add_metric([reason], count)
         yield refused

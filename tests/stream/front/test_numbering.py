@@ -39,6 +39,9 @@ class Planted:
                 raise chunk
             yield chunk
 
+    def reason(self) -> str:
+        return ""
+
     def close(self) -> None:
         self.closed = True
 

@@ -44,7 +44,9 @@ class Play:
     def write(self, name: str, end: bool = True) -> None:
         self.ledger.admit(StreamStarted(info=fakes.info(name)))
         if end:
-            self.ledger.admit(StreamEnded(stream=name, sequence=0, position=0))
+            ended = StreamEnded(stream=name, sequence=0, position=0)
+            self.ledger.admit(ended)
+            self.inputs.ended(ended)
 
 
 def test_files_share_fronts_and_what_may_wait_has_its_own(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_strangers_learn_whether_it_works_and_no_more(web: Running) -> None:
     web.gateway.health.write(GOOD, 0.0)
     assert (get("/readyz").status_code, get("/readyz").json()) == (200, {"status": "ok"})
     assert get("/metrics", foreign).status_code == 401
+    assert web.gateway.metrics.refused == {"401": 1}
     for headers in ({}, foreign | web.bearer):
         assert "abhinaya_streams" in get("/metrics", headers).text
 

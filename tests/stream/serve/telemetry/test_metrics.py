@@ -69,8 +69,9 @@ def filled(clock: Clock | None = None) -> Metrics:
     ):
         metrics.write(event, NOW)
     metrics.restarts = {Spec("hub", "abhinaya.stream.hub.main").kind: 1, "S1": 2}
-    metrics.frames = {("twilio", "0"): 50}
-    metrics.refused["unauthorized"] += 7
+    metrics.traffic.frames["twilio", "0"] += 50
+    metrics.traffic.lost["twilio"] += 2
+    metrics.refused["401"] += 7
     return metrics
 
 
@@ -96,7 +97,8 @@ def test_events_and_the_status_of_the_hub_become_metrics() -> None:
         ("abhinaya_restarts_total", "hub"): 1,
         ("abhinaya_restarts_total", "S1"): 2,
         ("abhinaya_messages_refused_total", "hub: unknown stream"): 3,
-        ("abhinaya_messages_refused_total", "gateway: unauthorized"): 7,
+        ("abhinaya_messages_refused_total", "gateway: 401"): 7,
+        ("abhinaya_messages_refused_total", "audio: twilio"): 2,
     }
     name = "abhinaya_verdict_latency_seconds"
     assert of_latency[name + "_count",] == 1, "files and revisions have no latency"
