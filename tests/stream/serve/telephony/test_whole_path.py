@@ -148,8 +148,8 @@ def test_audio_goes_in_and_verdicts_come_back(
         assert all(row["label"] for row in ended())
 
     calls = run_gateway(tmp_path, monkeypatch, body)
-    assert calls.frames["twilio", "0"] >= SECONDS * 50
-    assert calls.frames["listen", "1"] >= SECONDS * 64_000 / 8_000
+    assert calls.traffic.frames["twilio", "0"] >= SECONDS * 50
+    assert calls.traffic.frames["listen", "1"] >= SECONDS * 64_000 / 8_000
     assert len(calls) == 0
     results, metadata = [a for a in got if a.type == "Results"], got[-1]
     assert (metadata.type, metadata.duration, metadata.channels) == ("Metadata", SECONDS, 2)
