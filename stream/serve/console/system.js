@@ -1,7 +1,7 @@
 // What runs, what waits, what was lost, and what the monitor does not hear.
 import { html } from "./ui.js";
 import { api } from "./api.js";
-import { number, span } from "./format.js";
+import { number, plural, span } from "./format.js";
 import { Chart, Empty, Mark, When, useLoaded, useNow } from "./parts.js";
 import { useStore } from "./store.js";
 
@@ -23,8 +23,8 @@ function Nodes({ nodes, held }) {
 /** What is not heard: [what, why]. */
 function unheard(state) {
   const found = [];
-  for (const [voter, streams] of Object.entries(state.status?.left_out ?? {})) found.push([`${voter}`, `left out for ${streams} live streams: the nodes do not keep up`]);
-  for (const [reason, times] of state.gaps) found.push([`${times} gap${times > 1 ? "s" : ""}`, reason]);
+  for (const [voter, streams] of Object.entries(state.status?.left_out ?? {})) found.push([`${voter}`, `left out for ${plural(streams, "live stream")}: the nodes do not keep up`]);
+  for (const [reason, times] of state.gaps) found.push([plural(times, "gap"), reason]);
   for (const node of state.nodes.values()) if (!node.up) found.push([node.service, `${node.node} is down: ${node.reason}`]);
   for (const row of state.streams.values()) {
     if (!row.judged) found.push([row.name, "not judged (compliance)"]);
@@ -47,12 +47,12 @@ export function System() {
     <section class="card" aria-labelledby="health-title"><h2 id="health-title">Health</h2><dl class="facts">
       <${Fact} name="Ready to judge speech" value=${lacks ? (lacks.length ? "no" : "yes") : "asking"} bad=${lacks?.length > 0} />
       <${Fact} name="Waiting tasks" value=${status ? number(status.waiting) : "–"} /><${Fact} name="Open segments" value=${status ? number(status.open_segments) : "–"} />
-      <${Fact} name="Inputs read by" value=${status ? status.fronts.length : "–"} /></dl>
+      <${Fact} name="Input processes" value=${status ? status.fronts.length : "–"} /></dl>
       ${lacks?.length > 0 && html`<ul class="plain">${lacks.map((text) => html`<li key=${text}>${text}</li>`)}</ul>`}</section>
     <section class="card" aria-labelledby="nodes-title"><h2 id="nodes-title">Nodes and licences</h2>
       <${Nodes} nodes=${[...state.nodes.values()]} held=${(node) => services.get(`${node.node} ${node.service}`)} /></section>
     <div class="columns"><section class="card" aria-labelledby="queue-title"><h2 id="queue-title">Queues</h2>
-        ${depths ? html`<${Chart} data=${depths} series=${[{ label: "angry" }, { label: "sad", dash: [4, 3] }]} name="Waiting tasks and open segments over the last minutes" />
+        ${depths ? html`<${Chart} data=${depths} y=${{ range: (_, low, high) => [0, Math.max(5, high)] }} series=${[{ label: "angry" }, { label: "sad", dash: [4, 3] }]} name="Waiting tasks and open segments over the last minutes" />
           <ul class="key"><li><i class="key-line e-angry" />waiting tasks</li><li><i class="key-line dashed e-sad" />open segments</li></ul>` : html`<${Empty}>No status yet.<//>`}
         ${oldest.length > 0 && html`<ul class="plain">${oldest.map(([service, seconds]) => html`<li key=${service}><b>${service}</b> oldest segment waits ${span(seconds)}</li>`)}</ul>`}</section>
       <section class="card" aria-labelledby="drops-title"><h2 id="drops-title">Drops</h2><dl class="facts">
