@@ -5,11 +5,14 @@ A span has times, services and causes; no words, no label, no name of a stream o
 
 from __future__ import annotations
 
+import logging
+import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.log import ROOT
 from abhinaya.stream.serve.telemetry.causes import cause_of
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Event, Verdict
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 SERVICE: Final = "abhinaya"
-FLUSH_MS: Final = 1000
+FLUSH_S: Final = 1.0
 """Time to send the last spans at the end."""
 _NS_A_MS: Final = 1e6
 
@@ -72,14 +75,15 @@ class Traces:
         segment.end(end)
 
     def close(self) -> None:
-        """Send the last spans, in a second at most."""
-        self._provider.force_flush(FLUSH_MS)
-        self._provider.shutdown()
+        """Send the last spans; the thread of a collector that does not answer is left behind."""
+        last = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        last.start()
+        last.join(FLUSH_S)
 
 
 def _votes(stage: Span, event: Verdict, at: int) -> None:
     for vote in event.votes:
-        facts = {
+        facts: dict[str, str | float] = {
             "abhinaya.voter": vote.voter,
             "abhinaya.model": vote.model,
             "abhinaya.queue_ms": vote.queue_ms,
@@ -111,4 +115,6 @@ def open_traces(address: str, profile: str) -> Traces:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    log = logging.getLogger("opentelemetry")
+    log.handlers, log.propagate = ROOT.handlers, False
     return Traces(BatchSpanProcessor(OTLPSpanExporter(endpoint=address, timeout=5)), profile)
