@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
@@ -13,6 +14,7 @@ import httpx2
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.app import Gateway, Service
 from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.main import application
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.server import Server, bind
@@ -72,11 +74,13 @@ def running(
     with (
         closing(Store(folder / "history.sqlite")) as store,
         closing(bind("127.0.0.1", port)) as door,
+        TemporaryDirectory(dir="/tmp") as short,
+        closing(Calls(Path(short))) as calls,
     ):
         tokens, board = Tokens(folder), Board(store)
         requests = Requests(config, folder / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.session_h)
-        gateway = Gateway(config, access, board, store, requests)
+        gateway = Gateway(config, access, board, store, requests, calls)
         server = Server(application(gateway, proxy), door, config, board, None, services)
         server.start()
         try:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.settings.serve import ServeConfig
@@ -21,6 +22,7 @@ class Gateway:
     board: Board
     store: Store
     requests: Requests
+    calls: Calls
 
 
 class Service(Protocol):

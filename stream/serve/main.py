@@ -40,11 +40,13 @@ from abhinaya.stream.serve.api import (
 )
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.errors import on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telephony import lines
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
@@ -55,6 +57,7 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     streams.routes,
     nodes.routes,
     events.routes,
+    lines.routes,
     files.routes,
     transcriptions.routes,
     alerts.routes,
@@ -139,14 +142,16 @@ def serve(
         board = Board(store)
         requests = Requests(config.serve, place.data / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.serve.session_h)
-        gateway = Gateway(config.serve, access, board, store, requests)
-        server = Server(application(gateway, place.proxy), listener, config.serve, board, place.tls)
-        if plays_demo:
-            requests.add("demo", demo())
-        plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True)
-        alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
+        calls = stack.enter_context(closing(Calls(directory)))
+        gateway = Gateway(config.serve, access, board, store, requests, calls)
+        app, services = application(gateway, place.proxy), lines.services(gateway)
+        server = Server(app, listener, config.serve, board, place.tls, services)
+        if plays_demo:
+            requests.add("demo", demo())
+        plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True, calls=True)
+        alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
         run = Run(plan, directory, (board, *more, alerts), observer)
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
