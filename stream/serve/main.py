@@ -6,6 +6,7 @@ The run has the main thread, as in `abhinaya-stream`; the web server has a secon
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.directory import logs_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
+from abhinaya.stream.run.others import Others
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
@@ -156,11 +159,21 @@ def serve(
         run = Run(plan, directory, (board, *more, alerts), observer)
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
+            if remote is not None:
+                others = held.enter_context(closing(_others(remote, run.id, board)))
+                others.start()
+                board.watch(others.check)
             server.start()
             board.watch(server.check)
             say(f"console: {address(place, listener.getsockname()[1])}")
             say(f"token: in {tokens.own}")
             return run.run()
+
+
+def _others(remote: Remote, own: str, board: Board) -> Others:
+    """Return the reader of the other runs at a standing hub."""
+    name = f"{socket.gethostname()}-{os.getpid()}-reader"
+    return Others(remote, name, own, lambda event, run: board.take(event, run, unix_time()))
 
 
 def address(place: Place, port: int) -> str:
