@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from abhinaya.models.fields import setting
+from abhinaya.stream.settings.siprec import SiprecConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,7 @@ class ServeConfig:
     )
     twilio_next: str = setting(
         "", doc="address where Twilio continues a call after its stream has begun"
+    )
+    siprec: SiprecConfig = field(
+        default_factory=SiprecConfig, metadata={"doc": "calls of recorders of a telephone system"}
     )

@@ -245,6 +245,8 @@ class Store:
                 self.keep()
             except StoreError as error:
                 _LOG.warning("%s", error)
+            except Exception:
+                _LOG.exception("the history was not kept in order; it tries again")
 
     def _write_waiting(self) -> int:
         """Write the events that wait, in one transaction; return the number of the last one."""

@@ -55,10 +55,11 @@ def follow(db: sqlite3.Connection, limit: int) -> int:
     for number, stream, now, body in rows:
         try:
             event = _decoder.decode(unpack(body))
-        except (zlib.error, msgspec.DecodeError):
+            at = min(now, unix_of(event.wall_time, now))
+        except (zlib.error, ValueError):  # msgspec's too
             continue  # a damaged event must not stop the others; who reads it gets an error
         if event.type in ("verdict", "gap"):
-            _add(db, stream, number, event, now)
+            _add(db, stream, number, event, at)
     if rows:
         db.execute("UPDATE followed SET number = ?", (rows[-1][0],))
     return len(rows)
@@ -69,7 +70,7 @@ def day_of(unix_s: float) -> int:
     return datetime.fromtimestamp(unix_s).astimezone().toordinal()
 
 
-def _add(db: sqlite3.Connection, stream: int, number: int, event: _Event, now: float) -> None:
+def _add(db: sqlite3.Connection, stream: int, number: int, event: _Event, at: float) -> None:
     """Add a segment, or replace it if the verdict is a later revision."""
     length_s = event.end_s - event.start_s
     values = (
@@ -87,7 +88,6 @@ def _add(db: sqlite3.Connection, stream: int, number: int, event: _Event, now: f
         (stream, event.segment),
     ).fetchone()
     if old is None:
-        at = min(now, unix_of(event.wall_time, now))
         added = db.execute(
             "INSERT INTO segments(start_s, end_s, label, confidence, revision, event, text, stream,"
             " segment, at, first, party) SELECT ?,?,?,?,?,?,?, id, ?,?,?, party FROM streams"

@@ -19,6 +19,7 @@ from abhinaya.stream.serve.board import Board, Row
 from abhinaya.stream.serve.calls import AudioFormat, Call
 from abhinaya.stream.serve.telephony import listen, media_streams
 from abhinaya.stream.serve.telephony.audiosocket import AudioSocketServer
+from abhinaya.stream.serve.telephony.siprec.server import RecordingServer
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.sources.base import SampleFormat
 
@@ -46,9 +47,13 @@ def services(gateway: Gateway) -> list[Service]:
         ConfigError: an address cannot be used.
 
     """
-    where = gateway.config.audiosocket
-    opens = GatewayDoors(gateway).opens
-    return [AudioSocketServer(where, opens, gateway.config.connections)] if where else []
+    config, opens = gateway.config, GatewayDoors(gateway).opens
+    found: list[Service] = []
+    if config.audiosocket:
+        found.append(AudioSocketServer(config.audiosocket, opens, config.connections))
+    if config.siprec.listen:
+        found.append(RecordingServer(config.siprec, opens))
+    return found
 
 
 def twilio_token(config: ServeConfig, environment: Mapping[str, str]) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,14 @@ from deepgram.core.events import EventType
 from deepgram.environment import DeepgramClientEnvironment
 from provider_messages import media, text, twilio_start, written
 from pushed_run import demo, until
+from sipp_scenario import scenario
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from abhinaya.bench.null_nodes import null_config, null_nodes
 from abhinaya.stream.serve import main
 from abhinaya.stream.serve.server import bind
+from abhinaya.stream.settings.siprec import SiprecConfig
 
 SECONDS = 14.0
 
@@ -37,7 +42,10 @@ class Observer:
 
 
 def run_gateway(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, body: Callable[[str, str], None]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: Callable[[str, str], None],
+    siprec: str = "",
 ) -> None:
     """Serve with null nodes until `body`, which gets HOST:PORT and a token, has returned."""
     door, faults = bind("127.0.0.1", 0), list[BaseException]()
@@ -54,8 +62,10 @@ def run_gateway(
 
     user = threading.Thread(target=use)
     user.start()
+    config = null_config()
+    serve = replace(config.serve, siprec=SiprecConfig(listen=siprec))
     with null_nodes():
-        main.serve(null_config(), main.Place("127.0.0.1", 0, folder), Observer())
+        main.serve(replace(config, serve=serve), main.Place("127.0.0.1", 0, folder), Observer())
     user.join(10)
     if faults:
         raise faults[0]
@@ -142,3 +152,38 @@ def test_audio_goes_in_and_verdicts_come_back(
             event["start_s"],
             event["transcript"]["text"],
         )
+
+
+@pytest.mark.slow
+def test_a_recorder_brings_its_call_and_gets_verdicts_with_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before the push front has started: then it is asked to try again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        sip_port = free.getsockname()[1]
+    parties = [np.frombuffer(party, "<i2")[::2] / np.float32(32_768) for party in demo(SECONDS)]
+    files = [tmp_path / f"{i}.raw" for i in range(2)]
+    for file, party in zip(files, parties, strict=True):
+        file.write_bytes(written(party, "mulaw"))
+    (tmp_path / "call.xml").write_text(scenario(*files, SECONDS))
+    flags = "-sf call.xml -m 1 -nostdin -i 127.0.0.1 -mi 127.0.0.1 -timeout 40s -timeout_error"
+    command = ["sipp", f"127.0.0.1:{sip_port}", *flags.split()]
+
+    def body(host: str, token: str) -> None:
+        header = {"Authorization": f"Bearer {token}"}
+
+        def rows() -> list[Any]:
+            return httpx2.get(f"http://{host}/v1/streams", headers=header).json()["streams"]
+
+        def called() -> bool:
+            played = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True)
+            return played.returncode == 0
+
+        until(called, "a call that is answered by 200", 120)
+        until(lambda: len(rows()) == 2 and all(row["ended"] for row in rows()), "its end")
+        names = {row["name"].partition("/")[2]: row["label"] for row in rows()}
+        assert set(names) == {"Asha", "Bo"}
+        assert all(names.values())
+
+    run_gateway(tmp_path, monkeypatch, body, f"127.0.0.1:{sip_port}")
