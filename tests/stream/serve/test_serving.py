@@ -178,6 +178,7 @@ def test_a_signal_ends_live_streams_and_what_was_said_is_kept() -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_it_joins_a_hub_that_goes_and_returns_and_sees_the_runs_of_others(
     served: Served, short_call: Path
 ) -> None:
