@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import fakes
 import httpx2
 
 from abhinaya.stream.serve.access import Access, Tokens
@@ -19,6 +20,8 @@ from abhinaya.stream.serve.main import application
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.server import Server, bind
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry.health import Health
+from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Verdict
 
@@ -80,7 +83,9 @@ def running(
         tokens, board = Tokens(folder), Board(store)
         requests = Requests(config, folder / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.session_h)
-        gateway = Gateway(config, access, board, store, requests, calls)
+        metrics = Metrics(fakes.config())
+        health = Health(fakes.config(), [lambda: str(store.fault or "")])
+        gateway = Gateway(config, access, board, store, requests, metrics, health, calls)
         server = Server(application(gateway, proxy), door, config, board, None, services)
         server.start()
         try:

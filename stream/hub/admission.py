@@ -337,22 +337,12 @@ def processes(nodes: Mapping[str, Node]) -> dict[tuple[str, ...], int]:
     return found
 
 
-def waiting(records: Iterable[Record]) -> int:
-    """Return the number of tasks that wait for a node, without partials."""
-    return sum(
-        work.state is State.QUEUED
-        for record in records
-        if record.item.final
-        for work in record.work.values()
-    )
-
-
-def queued(records: Iterable[Record]) -> Counter[str]:
-    """Return by service how many segments of live streams wait for a node."""
+def queued(records: Iterable[Record], live: bool = False) -> Counter[str]:
+    """Return by service how many segments wait for a node, of all or of live streams."""
     return Counter(
         name
         for record in records
-        if record.item.final and record.stream.info.live
+        if record.item.final and (record.stream.info.live or not live)
         for name, work in record.work.items()
         if work.state is State.QUEUED
     )

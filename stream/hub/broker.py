@@ -304,7 +304,7 @@ class Broker:
     def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
         fault = fault_of_answer(node.gives, answer)
         if answer.stream == CANARY:
-            if fault := fault or self._canary.answered(node, answer):
+            if fault := fault or self._canary.answered(now, node, answer):
                 self.refusals.add(fault)
                 self._take_out(node.name, fault)
         elif fault:

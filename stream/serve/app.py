@@ -10,6 +10,8 @@ from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry.health import Health
+from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.settings.serve import ServeConfig
 
 
@@ -22,6 +24,8 @@ class Gateway:
     board: Board
     store: Store
     requests: Requests
+    metrics: Metrics
+    health: Health
     calls: Calls
 
 

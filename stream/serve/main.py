@@ -49,6 +49,9 @@ from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry import endpoints
+from abhinaya.stream.serve.telemetry.health import Health, watched
+from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
@@ -66,6 +69,7 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     alerts.routes,
     history.routes,
     exports.routes,
+    endpoints.routes,
 )
 """The modules of the API. Each gives the routes of one topic."""
 
@@ -103,6 +107,7 @@ def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
         routes=[*routes, *openapi.routes(routes), *pages.routes()], exception_handlers=handlers
     )
     guarded: ASGIApp = Guard(pages.WithHeaders(app), gateway.config)
+    guarded = endpoints.CountsRefusals(guarded, gateway.metrics.refused)
     if proxy:
         forwarded: Any = ProxyHeadersMiddleware(cast("Any", guarded), list(proxy))
         return Behind(forwarded, proxy)
@@ -137,6 +142,7 @@ def serve(
 
     """
     place.check()
+    config = watched(config)
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bind(place.host, place.port)))
@@ -145,10 +151,11 @@ def serve(
         board = Board(store)
         requests = Requests(config.serve, place.data / "uploads", board.streams_of)
         access = Access(tokens, 3600 * config.serve.session_h)
+        metrics, health = Metrics(config), Health(config, [lambda: str(store.fault or "")])
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
         calls = stack.enter_context(closing(Calls(directory)))
-        gateway = Gateway(config.serve, access, board, store, requests, calls)
+        gateway = Gateway(config.serve, access, board, store, requests, metrics, health, calls)
         app, services = application(gateway, place.proxy), lines.services(gateway)
         server = Server(app, listener, config.serve, board, place.tls, services)
         if plays_demo:
@@ -156,7 +163,8 @@ def serve(
         plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True, calls=True)
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
-        run = Run(plan, directory, (board, *more, alerts), observer)
+        run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
+        metrics.restarts, metrics.traffic = run.supervisor.restarts, calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
             if remote is not None:

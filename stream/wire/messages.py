@@ -609,6 +609,8 @@ class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     held: Count
     """Tasks that the node holds for this service."""
     done: Count
+    checked_s: Duration | None = None
+    """Seconds since it was last right about the test recording; None: it is not asked."""
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -642,6 +644,8 @@ class Status(Message, frozen=True, kw_only=True):
     """By service: age of the oldest segment that waits for it."""
     left_out: dict[Name, Count] = {}
     """By service: live streams that do without it, because the nodes do not keep up."""
+    queued: dict[Name, Count] = {}
+    """By service: segments that wait for a node; `waiting` is their sum."""
 
 
 Event = (

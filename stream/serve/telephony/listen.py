@@ -17,9 +17,10 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from abhinaya.models.text import to_json
-from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.serve.access import SUBPROTOCOL
 from abhinaya.stream.serve.calls import CallError
+from abhinaya.stream.serve.errors import ApiError
 from abhinaya.stream.serve.telephony.line import Doors
 from abhinaya.stream.serve.telephony.listen_session import (
     ListenSession,
@@ -62,9 +63,10 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
                 listen.tracks, listen.fed, listen.rate, listen.facts,
             )  # fmt: skip
         except (ConfigError, CallError) as e:
-            if websocket.headers.get("origin"):  # a browser does not see the answer of a handshake
-                raise
-            await websocket.send_denial_response(_denial(e, request_id))
+            status, word = STATUS.get(getattr(e, "code", ""), (400, "INVALID_QUERY_PARAMETER"))
+            if "origin" in websocket.headers:  # a browser sees only how the connection is closed
+                raise ApiError(status, word.lower(), str(e)) from None
+            await websocket.send_denial_response(_denial(e, status, word, request_id))
             return
         session = ListenSession(listen, line)
         results = Results(request_id, line.streams, listen.wishes)
@@ -74,11 +76,9 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
     return [WebSocketRoute("/v1/listen", endpoint)]
 
 
-def _denial(error: ConfigError | CallError, request_id: str) -> Response:
-    """Return the answer to a handshake that is refused, as Deepgram words it."""
-    code = error.code if isinstance(error, CallError) else "query"
-    status, name = STATUS.get(code, (400, "INVALID_QUERY_PARAMETER"))
-    body = {"err_code": name, "err_msg": str(error), "request_id": request_id}
+def _denial(error: AbhinayaError, status: int, word: str, request_id: str) -> Response:
+    """Return the answer to a handshake that is refused, in Deepgram's form."""
+    body = {"err_code": word, "err_msg": str(error), "request_id": request_id}
     shown = str(error).encode("ascii", "replace").decode()
     return JSONResponse(body, status, {"dg-request-id": request_id, "dg-error": shown})
 

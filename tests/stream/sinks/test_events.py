@@ -81,6 +81,7 @@ EVENTS = {
 
 FREE_KEYS = {
     "probabilities", "refused", "emotions_s", "gap_reasons", "streams", "oldest_s", "left_out",
+    "queued",
 }  # fmt: skip
 """Objects whose keys are data: labels, reasons, names."""
 

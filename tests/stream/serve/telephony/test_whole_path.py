@@ -27,6 +27,7 @@ from websockets.sync.client import connect
 
 from abhinaya.bench.null_nodes import null_config, null_nodes
 from abhinaya.stream.serve import main
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.server import bind
 from abhinaya.stream.settings.siprec import SiprecConfig
 
@@ -46,8 +47,15 @@ def run_gateway(
     monkeypatch: pytest.MonkeyPatch,
     body: Callable[[str, str], None],
     siprec: str = "",
-) -> None:
+) -> Calls:
     """Serve with null nodes until `body`, which gets HOST:PORT and a token, has returned."""
+    made = list[Calls]()
+
+    def calls(directory: Path) -> Calls:
+        made.append(Calls(directory))
+        return made[-1]
+
+    monkeypatch.setattr(main, "Calls", calls)
     door, faults = bind("127.0.0.1", 0), list[BaseException]()
     monkeypatch.setattr(main, "bind", lambda *_: door)
 
@@ -69,6 +77,7 @@ def run_gateway(
     user.join(10)
     if faults:
         raise faults[0]
+    return made[0]
 
 
 def deepgram(host: str, token: str) -> list[Any]:
@@ -138,7 +147,10 @@ def test_audio_goes_in_and_verdicts_come_back(
         assert {row["name"] for row in ended()} == {"twilio:CA9/customer", "twilio:CA9/Asha"}
         assert all(row["label"] for row in ended())
 
-    run_gateway(tmp_path, monkeypatch, body)
+    calls = run_gateway(tmp_path, monkeypatch, body)
+    assert calls.traffic.frames["twilio", "0"] >= SECONDS * 50
+    assert calls.traffic.frames["listen", "1"] >= SECONDS * 64_000 / 8_000
+    assert len(calls) == 0
     results, metadata = [a for a in got if a.type == "Results"], got[-1]
     assert (metadata.type, metadata.duration, metadata.channels) == ("Metadata", SECONDS, 2)
     finals = [r for r in results if r.is_final]
