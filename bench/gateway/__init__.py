@@ -23,21 +23,27 @@ from typing import Any, Final
 import msgspec
 import psutil
 
-from abhinaya.bench.report import Report, ms, parser, percentiles, publish, settings_of, table_of
+from abhinaya.bench.report import (
+    Column,
+    Report,
+    ms,
+    parser,
+    percentiles,
+    publish,
+    settings_of,
+    table_of,
+)
 from abhinaya.client import Client
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.clock import SAMPLE_RATE, unix_time
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.directory import run_directory
-from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
-from abhinaya.stream.serve.calls import Calls
-from abhinaya.stream.serve.main import application
-from abhinaya.stream.serve.requests import Requests
+from abhinaya.stream.serve.main import application, opened
 from abhinaya.stream.serve.server import Server, bind
-from abhinaya.stream.serve.store.store import Store
-from abhinaya.stream.settings.serve import ServeConfig
+from abhinaya.stream.settings.config import EMBEDDED
+from abhinaya.stream.settings.profile import load
 from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Transcript, Verdict, Vote
 
 RUN: Final = "bench"
@@ -90,11 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.reader:
         sys.stdout.buffer.write(msgspec.json.encode(read(*options.reader)))
         return 0
-    usual = USUAL
+    usual: Sequence[tuple[int, float]] = USUAL
     if options.streams or options.rate:
         usual = ((options.streams or 64, options.rate or float(options.streams)),)
     rows = [measure(n, rate, options.readers, options.seconds) for n, rate in usual]
-    columns = {
+    columns: dict[str, Column] = {
         "streams": "{0.streams}",
         "events/s": lambda row: f"{row.written_s:.0f}",
         "readers": "{0.readers}",
@@ -114,18 +120,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def gateway(folder: Path, config: ServeConfig) -> Iterator[tuple[Gateway, str]]:
+def gateway(folder: Path) -> Iterator[tuple[Gateway, str]]:
     """Serve from a folder without a run; return the gateway and its address."""
+    config = load(EMBEDDED)
     with (
         run_directory() as directory,
-        closing(Store(folder / "history.sqlite")) as store,
         closing(bind("127.0.0.1", 0)) as door,
-        closing(Calls(directory)) as calls,
+        opened(config, folder, directory) as made,
     ):
-        board = Board(store)
-        requests = Requests(config, folder / "uploads", board.streams_of)
-        made = Gateway(config, Access(Tokens(folder), 3600.0), board, store, requests, calls)
-        server = Server(application(made), door, config, board)
+        server = Server(application(made), door, config.serve, made.board)
         server.start()
         try:
             yield made, f"http://127.0.0.1:{door.getsockname()[1]}"
@@ -137,7 +140,7 @@ def measure(streams: int, rate: float, readers: int, seconds: float) -> Figures:
     """Write verdicts at a rate, and return how late they came."""
     with tempfile.TemporaryDirectory(prefix="abhinaya-bench-") as name:
         folder = Path(name)
-        with gateway(folder, ServeConfig()) as (served, address):
+        with gateway(folder) as (served, address):
             command = [sys.executable, "-c", READER, "--reader", address]
             processes = [
                 subprocess.Popen([*command, str(folder / "token")], stdout=subprocess.PIPE)  # noqa: S603
@@ -235,4 +238,3 @@ def read(address: str, token: str) -> Heard:
         elif event.get("text") == END:
             break
     return Heard(late_ms, len(numbers), dropped)
-

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -114,6 +114,40 @@ def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
     return guarded
 
 
+@contextmanager
+def opened(
+    config: Config, data: Path, directory: Path, report: Callable[[str], None] = lambda _: None
+) -> Iterator[Gateway]:
+    """Open the parts of a gateway, without a run and a web server.
+
+    Args:
+        config: the settings.
+        data: folder of the tokens and the history.
+        directory: that of the run, for the sockets of calls.
+        report: shows a warning.
+
+    Raises:
+        AbhinayaError: the folder or the history cannot be used.
+
+    """
+    tokens = Tokens(data)
+    with (
+        closing(Store(data / "history.sqlite", report)) as store,
+        closing(Calls(directory)) as calls,
+    ):
+        board = Board(store)
+        yield Gateway(
+            config=config.serve,
+            access=Access(tokens, 3600 * config.serve.session_h),
+            board=board,
+            store=store,
+            requests=Requests(config.serve, data / "uploads", board.streams_of),
+            metrics=Metrics(config),
+            health=Health(config, [lambda: str(store.fault or "")]),
+            calls=calls,
+        )
+
+
 def serve(
     config: Config,
     place: Place,
@@ -146,25 +180,20 @@ def serve(
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bind(place.host, place.port)))
-        tokens = Tokens(place.data)
-        store = stack.enter_context(closing(Store(place.data / "history.sqlite", observer.trouble)))
-        board = Board(store)
-        requests = Requests(config.serve, place.data / "uploads", board.streams_of)
-        access = Access(tokens, 3600 * config.serve.session_h)
-        metrics, health = Metrics(config), Health(config, [lambda: str(store.fault or "")])
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
-        calls = stack.enter_context(closing(Calls(directory)))
-        gateway = Gateway(config.serve, access, board, store, requests, metrics, health, calls)
+        gateway = stack.enter_context(opened(config, place.data, directory, observer.trouble))
+        board, metrics, health = gateway.board, gateway.metrics, gateway.health
         app, services = application(gateway, place.proxy), lines.services(gateway)
         server = Server(app, listener, config.serve, board, place.tls, services)
         if plays_demo:
-            requests.add("demo", demo())
-        plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True, calls=True)
+            gateway.requests.add("demo", demo())
+        supply = gateway.requests
+        plan = Plan(config, (), remote, accept_noncommercial, supply, follows=True, calls=True)
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
         run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
-        metrics.restarts, metrics.traffic = run.supervisor.restarts, calls.traffic
+        metrics.restarts, metrics.traffic = run.supervisor.restarts, gateway.calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
             if remote is not None:
@@ -174,7 +203,7 @@ def serve(
             server.start()
             board.watch(server.check)
             say(f"console: {address(place, listener.getsockname()[1])}")
-            say(f"token: in {tokens.own}")
+            say(f"token: in {gateway.access.tokens.own}")
             return run.run()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -176,6 +178,32 @@ def test_a_signal_ends_live_streams_and_what_was_said_is_kept() -> None:
         assert program.stop(signal.SIGTERM) in (0, 143)  # before or after the models are there
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_ten_thousand_idle_connections_do_not_stop_the_others(
+    served: Served, short_call: Path
+) -> None:
+    idle = []
+    for n in range(10_000):
+        idle.append(peer := socket.socket())
+        peer.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            peer.connect(("127.0.0.1", served.port))
+        if n % 100 == 99:
+            begun = time.monotonic()
+            assert served.http.get("/session").status_code == 200
+            assert time.monotonic() - begun < 2
+    with short_call.open("rb") as file:
+        job = served.job(served.http.post("/files", files={"file": ("during.wav", file)}))
+    assert job["state"] == "done"
+    deadline = time.monotonic() + 20
+    for peer in idle:
+        peer.settimeout(max(0.1, deadline - time.monotonic()))
+        with contextlib.suppress(ConnectionResetError):
+            assert peer.recv(100) == b""
+        peer.close()
+    assert served.http.get("/session").status_code == 200
 
 
 @pytest.mark.slow
