@@ -48,7 +48,7 @@ UPWARDS: set[tuple[str, str]] = set()
 """Imports that go up all the same: each is to be removed."""
 
 MAX_LINES = 400
-WIRE_LINES = 687
+WIRE_LINES = 703
 """`stream/wire/messages.py` alone may be longer: one file is the whole wire contract."""
 
 MAX_FILES = 20

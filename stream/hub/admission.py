@@ -170,7 +170,7 @@ class Admission:
 
         """
         self._spoke = {s: t for s, t in self._spoke.items() if now - t <= ACTIVE_S}
-        streams = [stream for stream in streams if stream in self._spoke]
+        streams = [s for s in streams if s in self._spoke and s.info.judged]
         while self._arrivals and now - self._arrivals[0] > WINDOW_S:
             self._arrivals.popleft()
         self._replicas = {s: count for services, count in processes.items() for s in services}

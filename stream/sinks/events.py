@@ -62,6 +62,9 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "source": info.source,
                 "live": info.live,
                 "wall_time": wall_time(info.start_unix_s),
+                **{mark: False for mark in ("judged", "heard") if not getattr(info, mark)},
+                **({"notice": info.notice} if info.notice else {}),
+                **({"consent": info.consent} if info.consent else {}),
             }
         case StreamEnded():
             return _head("stream_ended", event.stream) | {

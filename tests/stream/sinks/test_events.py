@@ -61,7 +61,11 @@ def summary():
 PLANTED = (
     verdict(),
     gap(3, 0.5, 1, "call"),
-    StreamStarted(info=info("call")),
+    StreamStarted(
+        info=replace(
+            info("call"), judged=False, heard=False, notice="a machine hears", consent="no"
+        )
+    ),
     StreamEnded(stream="call", sequence=9, position=1_600_000),
     next(nodes()),
     NodeDown(node="S1-0", incarnation="1", service="S1", reason="killed"),
