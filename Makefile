@@ -64,7 +64,7 @@ $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
 
 $(NAMESPACE):
 	mkdir -p $@
-	for folder in stream models train bench; do ln -sfn ../../../$$folder $@/$$folder; done
+	for folder in client models stream train bench; do ln -sfn ../../../$$folder $@/$$folder; done
 
 # every package of every extra, in the version of constraints.txt, with the hashes of its files
 lock:

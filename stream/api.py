@@ -29,7 +29,8 @@ from abhinaya.stream.errors import AbhinayaError, SourceError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.run.local import FRONT, Local, items_of, load_nodes
 from abhinaya.stream.run.plan import check_licence, name_of_input
-from abhinaya.stream.settings.config import EMBEDDED
+from abhinaya.stream.settings.compliance import ComplianceConfig, lawful, remark
+from abhinaya.stream.settings.config import EMBEDDED, VadConfig
 from abhinaya.stream.settings.profile import load
 from abhinaya.stream.sources.array import open_arrays
 from abhinaya.stream.sources.base import InputConfig, Opened, channel_names, check_names
@@ -54,19 +55,22 @@ class _Input:
     config: InputConfig
     source: Opened
 
-    def infos(self) -> list[StreamInfo]:
+    def infos(self, compliance: ComplianceConfig) -> list[StreamInfo]:
         """Return the stream information for each channel."""
         source = self.source
-        return [
+        found = [
             StreamInfo(
                 stream=f"{self.name}/{channel}" if channel else self.name,
                 front=FRONT,
                 source=source.description,
                 live=source.live,
                 start_unix_s=source.start_unix_s,
+                input=self.name,
+                consent=self.config.consent,
             )
             for channel in channel_names(self.config, source.channels)
         ]
+        return [lawful(compliance, info) for info in found]
 
 
 class Monitor:
@@ -276,14 +280,23 @@ class Monitor:
             self._close(inputs)
 
     def _events(self, inputs: Sequence[_Input], partials: bool) -> Iterator[Event | Activity]:
-        infos = [each.infos() for each in inputs]
+        compliance = self._config.compliance
+        infos = [each.infos(compliance) for each in inputs]
+        for each, streams in zip(inputs, infos, strict=True):
+            if text := remark(compliance, streams):
+                _LOG.warning("%s: %s", each.name, text)
         local = Local(self._config, self._nodes, [info for streams in infos for info in streams])
         vad = self._config.vad if partials else replace(self._config.vad, provisional_every_s=0.0)
         readers = [
-            items_of(each.source, Speech(vad, each.source, [i.stream for i in streams], ()))
+            items_of(each.source, _speech(vad, each.source, streams))
             for each, streams in zip(inputs, infos, strict=True)
         ]
         yield from _label(local, readers)
+
+
+def _speech(vad: VadConfig, source: Opened, streams: Sequence[StreamInfo]) -> Speech:
+    names, heard = [i.stream for i in streams], [i.heard for i in streams]
+    return Speech(vad, source, names, (), heard=heard)
 
 
 def _label(local: Local, readers: Sequence[Iterator[SpeechItem]]) -> Iterator[Event | Activity]:

@@ -18,8 +18,9 @@ from starlette.routing import BaseRoute
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from abhinaya.stream.serve.calls import CallError
 from abhinaya.stream.serve.telephony.line import Line
-from abhinaya.stream.serve.telephony.sockets import BUSY, POLICY, LineError
+from abhinaya.stream.serve.telephony.sockets import POLICY
 from abhinaya.stream.sources.base import SampleFormat
 
 
@@ -36,6 +37,7 @@ class FakeLine:
     holes: int = 0
     flushed: list[int] = field(default_factory=list)
     closed: str | None = None
+    ahead_s: float = 0.0
 
     def feed(self, track: int, data: bytes, position: int | None = None) -> None:
         assert self.closed is None
@@ -77,9 +79,9 @@ class FakeDoors:
     ) -> Line:
         live = [line.name for line in self.lines if line.closed is None]
         if name in live:
-            raise LineError(POLICY, name, "in use", "end the other call first")
+            raise CallError("in use", name, "a call of this name is open", "use another name")
         if len(live) >= self.most:
-            raise LineError(BUSY, name, "too many calls", "try again later")
+            raise CallError("too many", name, "too many calls", "try again later")
         streams = tuple(f"{name}/{track}" if track else name for track in tracks)
         self.lines.append(FakeLine(name, streams, encoding, rate, facts))
         return self.lines[-1]

@@ -286,10 +286,11 @@ def one_of_each() -> list[m.Message]:
         hub="h",
         waiting=1,
         open_segments=2,
-        nodes=(m.NodeLoad(node="S1-0", service="S1", held=1, done=9),),
+        nodes=(m.NodeLoad(node="S1-0", service="S1", held=1, done=9, checked_s=2.5),),
         fronts=("front-0",),
         refused={"malformed": 2},
         doubles=1,
+        queued={"S1": 1},
     )
     return [
         hello(info("a"), info("b", live=True)),

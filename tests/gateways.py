@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import fakes
 import httpx2
 
-from abhinaya.stream.serve.access import Access, Tokens
+from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.app import Gateway, Service
-from abhinaya.stream.serve.board import Board
-from abhinaya.stream.serve.main import application
-from abhinaya.stream.serve.requests import Requests
+from abhinaya.stream.serve.main import application, opened
 from abhinaya.stream.serve.server import Server, bind
-from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Verdict
 
@@ -61,20 +61,26 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, proxy: tuple[str, ...] = (), services: Sequence[Service] = (), **limits: Any
+    folder: Path,
+    proxy: tuple[str, ...] = (),
+    services: Sequence[Service] = (),
+    port: int = 0,
+    tls: tuple[Path, Path] | None = None,
+    **limits: Any,
 ) -> Iterator[Running]:
     """Serve in a thread until the end of the block."""
-    config = ServeConfig(**limits)
-    with closing(Store(folder / "history.sqlite")) as store, closing(bind("127.0.0.1", 0)) as door:
-        tokens, board = Tokens(folder), Board(store)
-        requests = Requests(config, folder / "uploads", board.streams_of)
-        access = Access(tokens, 3600 * config.session_h)
-        gateway = Gateway(config, access, board, store, requests)
-        server = Server(application(gateway, proxy), door, config, board, None, services)
+    config = dataclasses.replace(fakes.config(), serve=ServeConfig(**limits))
+    with (
+        closing(bind("127.0.0.1", port)) as door,
+        TemporaryDirectory(dir="/tmp") as short,
+        opened(config, folder, Path(short)) as gateway,
+    ):
+        app = application(gateway, proxy)
+        server = Server(app, door, config.serve, gateway.board, tls, services)
         server.start()
         try:
-            port = door.getsockname()[1]
-            yield Running(gateway, tokens, port, tokens.own.read_text().strip())
+            tokens = gateway.access.tokens
+            yield Running(gateway, tokens, door.getsockname()[1], tokens.own.read_text().strip())
         finally:
             server.stop()
 

@@ -167,7 +167,7 @@ def status(waiting: int = 0, open_segments: int = 1, **changes: Any) -> Status:
         "hub": "h",
         "waiting": waiting,
         "open_segments": open_segments,
-        "nodes": (NodeLoad(node="S1-0", service="S1", held=0, done=9),),
+        "nodes": (NodeLoad(node="S1-0", service="S1", held=0, done=9, checked_s=2.5),),
         "fronts": ("front-0",),
         "refused": {},
         "doubles": 0,

@@ -27,13 +27,13 @@ from abhinaya.stream.settings.config import encode
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import Status
 
-FOLDERS = ("models", "stream", "train", "bench")
+FOLDERS = ("models", "client", "stream", "train", "bench")
 """The product's folders. Each imports only itself and those that ORDER has below it; but `stream`
 and `train` are strangers."""
 
 ORDER = (
     "models", "models/vote", "models/asr", "models/tiny", "models/published", "models/served",
-    "models/registry.py", "models/cli.py",
+    "models/registry.py", "models/cli.py", "client",
     "stream", "stream/wire", "stream/settings", "stream/sources", "stream/feeds", "stream/front",
     "stream/hub", "stream/node", "stream/sinks", "stream/report", "stream/run", "stream/api.py",
     "stream/__init__.py", "stream/serve", "stream/commands", "stream/__main__.py",
@@ -48,7 +48,7 @@ UPWARDS: set[tuple[str, str]] = set()
 """Imports that go up all the same: each is to be removed."""
 
 MAX_LINES = 400
-WIRE_LINES = 684
+WIRE_LINES = 703
 """`stream/wire/messages.py` alone may be longer: one file is the whole wire contract."""
 
 MAX_FILES = 20

@@ -140,7 +140,7 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Deci
         _check(voter, ballot)
     voting = {voter: ballot for voter, ballot in ballots.items() if ballot.label}
     if ballots and not voting:
-        decision = _unknown("no vote for a label: the voters that answered give only attributes")
+        decision = withheld("no vote for a label: the voters that answered give only attributes")
     else:
         decision = _decide_label(voting, rule, opinion)
     rated = {v: b.attributes for v, b in ballots.items() if b.attributes is not None}
@@ -150,7 +150,7 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Deci
 def _decide_label(ballots: Mapping[str, Ballot], rule: Rule, opinion: str) -> Decision:
     if len(ballots) < rule.quorum:
         cast = "1 vote" if len(ballots) == 1 else f"{len(ballots)} votes"
-        return _unknown(f"{cast} of at least {rule.quorum}")
+        return withheld(f"{cast} of at least {rule.quorum}")
     fitted = rule.fitted if rule.method in FROM_FILE else None
     combined = None if fitted is None else fitted.probabilities(ballots)
     if combined is not None:
@@ -158,7 +158,7 @@ def _decide_label(ballots: Mapping[str, Ballot], rule: Rule, opinion: str) -> De
     else:
         scores = _shares(ballots) if rule.method == "majority" else _means(ballots, rule)
     if not scores:
-        return _unknown("every voter that answered has weight 0")
+        return withheld("every voter that answered has weight 0")
     leading, tie_breaker = _choose(scores, ballots, rule)
     ranking = _ranking(leading, scores)
     margin = _margin(scores)
@@ -296,7 +296,8 @@ def _too_unsure(leading: str, confidence: float | None, least: float) -> str:
     return f"the confidence of {leading} is {shown:.3f}, below {least:g}"
 
 
-def _unknown(reason: str) -> Decision:
+def withheld(reason: str) -> Decision:
+    """Return the decision without a label."""
     return Decision(UNKNOWN, "", confidence=None, agreement=0.0, margin=0.0, reason=reason)
 
 

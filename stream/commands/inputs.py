@@ -113,6 +113,11 @@ def open_feeds(
     if len(set(args.feed)) != len(args.feed):
         raise ConfigError("--feed", "names one feed twice", "remove one of the two")
     folders = default_folders(environment)
+    if args.keep is not None and config.compliance.mode:
+        mode = config.compliance.mode
+        raise ConfigError(
+            "--keep", f"keeps audio, which --compliance {mode} does not allow", "leave it out"
+        )
     if args.keep is not None:
         folders = replace(folders, kept=folders.cache / "kept" if args.keep == _KEEP else args.keep)
     if args.feed_state is not None:

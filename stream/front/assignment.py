@@ -9,6 +9,7 @@ import msgspec
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.compliance import lawful, remark
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import InputConfig, channel_names
 from abhinaya.stream.wire.messages import Standing, StreamInfo
@@ -57,7 +58,7 @@ def open_feed(
         remarks.put((name, text))
 
     def info(stream: str, source: str, live: bool, start_unix_s: float) -> StreamInfo:
-        return StreamInfo(
+        marked = StreamInfo(
             stream=stream,
             front=front,
             source=source,
@@ -65,7 +66,9 @@ def open_feed(
             start_unix_s=start_unix_s,
             input=name,
             run=run_id,
+            consent=assigned.config.consent,
         )
+        return lawful(run.compliance, marked)
 
     try:
         source = open_source(assigned.config, warn, start, run.network)
@@ -77,4 +80,7 @@ def open_feed(
     channels = channel_names(assigned.config, source.channels)
     streams = [f"{name}/{channel}" if channel else name for channel in channels]
     facts = (source.description, source.live, source.start_unix_s)
-    return Feed(name, tuple(info(stream, *facts) for stream in streams), written, source)
+    infos = [info(stream, *facts) for stream in streams]
+    if text := remark(run.compliance, infos):
+        warn(text)
+    return Feed(name, tuple(infos), written, source)

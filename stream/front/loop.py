@@ -292,6 +292,7 @@ class Front:
                 known if feed.is_continued else (),
                 lambda: self._stop.asked,
                 vad=self._vad,
+                heard=[info.heard for info in feed.infos],
                 begin=feed.begin,
             )
             feed.reached = speech.reached

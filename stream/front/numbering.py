@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from abhinaya.stream.front.level import Level
 from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
 from abhinaya.stream.front.vad import Vad
+from abhinaya.stream.settings.compliance import NOT_HEARD
 from abhinaya.stream.settings.config import VadConfig
 from abhinaya.stream.sources.base import AudioChunk, Opened
 from abhinaya.stream.wire.messages import (
@@ -96,6 +97,7 @@ class Speech:
         stopped: returns whether the source must stop now.
         clock: wall clock, in Unix seconds.
         vad: a shared voice activity detector; by default a new one.
+        heard: whether each channel is heard; the others are silence from here on.
         begin: position in the stream of the source's first sample; by default that of now if there
             are `standings`, else 0.
 
@@ -110,6 +112,7 @@ class Speech:
         stopped: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = unix_time,
         vad: Vad | None = None,
+        heard: Sequence[bool] = (),
         begin: int | None = None,
     ) -> None:
         if len(streams) != source.channels:
@@ -119,6 +122,7 @@ class Speech:
                 "give one name for each channel with --channel-names",
             )
         self._source = source
+        self._heard = np.array(heard or [True] * source.channels)
         self._stopped = stopped
         self._clock = clock
         self._listener = Listener(config, source.channels, vad)
@@ -163,6 +167,8 @@ class Speech:
             self._reason, chunk = INTERRUPTED, None
         elif chunk is None and not self.fault:
             self._reason = self._source.reason()
+        if chunk and not self._heard.all():
+            chunk = replace(chunk, samples=np.where(self._heard, chunk.samples, np.float32(0)))
         if chunk:
             self._captured = chunk.captured_unix_s
             self._level.add(chunk.samples)
@@ -216,7 +222,9 @@ class Speech:
                 sequence=channel.sequence,
                 position=end,
                 reason=self._reason,
-                sound=self._level.sound(number, speech=channel.segments > 0),
+                sound=self._level.sound(number, speech=channel.segments > 0)
+                if self._heard[number]
+                else NOT_HEARD,
             )
 
     @property

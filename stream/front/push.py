@@ -27,6 +27,7 @@ from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.front.loop import Front, Note
 from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.compliance import ComplianceConfig, lawful, remark
 from abhinaya.stream.sources.base import SampleFormat
 from abhinaya.stream.sources.pushed import PushedTrack, to_stream
 from abhinaya.stream.wire.child import Notes, Stop, run_child
@@ -57,13 +58,21 @@ class _Intake:
 
     Args:
         assignment: what the predecessor had.
+        compliance: whose voice is judged.
         front: takes the feeds.
         remarks: receives warnings about inputs.
 
     """
 
-    def __init__(self, assignment: Assignment, front: Front, remarks: Remarks) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        compliance: ComplianceConfig,
+        front: Front,
+        remarks: Remarks,
+    ) -> None:
         self._assignment = assignment
+        self._compliance = compliance
         self._front = front
         self._remarks = remarks
         self._left = {assigned.name: assigned for assigned in assignment.inputs}
@@ -134,6 +143,13 @@ class _Intake:
         assigned = self._left.pop(opening.name, None)
         written = {s.stream: s for s in assigned.standings} if assigned else {}
         tracks, feeds = [], []
+        consent = opening.facts.get("consent", "")
+        infos = [
+            self._info(t.stream, opening.name, opening.source, opening.start_unix_s, consent)
+            for t in opening.tracks
+        ]
+        if text := remark(self._compliance, infos):
+            self._remarks.put((opening.name, text))
         left = itertools.count(len(opening.tracks) - 1, -1)
 
         def done(reason: str) -> None:
@@ -143,13 +159,13 @@ class _Intake:
         def warn(text: str) -> None:
             self._remarks.put((opening.name, text))
 
-        for said in opening.tracks:
+        for said, info in zip(opening.tracks, infos, strict=True):
             rate, begin = opening.rate, said.position
             track = PushedTrack(said.stream, encoding, rate, begin, warn)
             standing = written.get(said.stream)
             feed = Feed(
                 opening.name,
-                (self._info(said.stream, opening.name, opening.source, opening.start_unix_s),),
+                (info,),
                 (standing,) if standing else (),
                 track.opened(opening.source, opening.start_unix_s),
                 begin=to_stream(begin, rate),
@@ -167,8 +183,10 @@ class _Intake:
         fault = SourceError(assigned.name, ENDED)
         return Feed(assigned.name, tuple(infos), tuple(standings), fault=fault)
 
-    def _info(self, stream: str, name: str, source: str, start_unix_s: float) -> StreamInfo:
-        return StreamInfo(
+    def _info(
+        self, stream: str, name: str, source: str, start_unix_s: float, consent: str = ""
+    ) -> StreamInfo:
+        info = StreamInfo(
             stream=stream,
             front=self._assignment.front,
             source=source,
@@ -176,7 +194,9 @@ class _Intake:
             start_unix_s=start_unix_s,
             input=name,
             run=self._assignment.run,
+            consent=consent,
         )
+        return lawful(self._compliance, info)
 
 
 def serve(
@@ -203,7 +223,7 @@ def serve(
             note,
             stays=assignment.run,
         )
-        _Intake(assignment, front, remarks).start(directory)
+        _Intake(assignment, run.compliance, front, remarks).start(directory)
         return front.run(stop)
     finally:
         socket.close()

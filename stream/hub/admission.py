@@ -170,7 +170,7 @@ class Admission:
 
         """
         self._spoke = {s: t for s, t in self._spoke.items() if now - t <= ACTIVE_S}
-        streams = [stream for stream in streams if stream in self._spoke]
+        streams = [s for s in streams if s in self._spoke and s.info.judged]
         while self._arrivals and now - self._arrivals[0] > WINDOW_S:
             self._arrivals.popleft()
         self._replicas = {s: count for services, count in processes.items() for s in services}
@@ -337,22 +337,12 @@ def processes(nodes: Mapping[str, Node]) -> dict[tuple[str, ...], int]:
     return found
 
 
-def waiting(records: Iterable[Record]) -> int:
-    """Return the number of tasks that wait for a node, without partials."""
-    return sum(
-        work.state is State.QUEUED
-        for record in records
-        if record.item.final
-        for work in record.work.values()
-    )
-
-
-def queued(records: Iterable[Record]) -> Counter[str]:
-    """Return by service how many segments of live streams wait for a node."""
+def queued(records: Iterable[Record], live: bool = False) -> Counter[str]:
+    """Return by service how many segments wait for a node, of all or of live streams."""
     return Counter(
         name
         for record in records
-        if record.item.final and record.stream.info.live
+        if record.item.final and (record.stream.info.live or not live)
         for name, work in record.work.items()
         if work.state is State.QUEUED
     )

@@ -10,11 +10,11 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 
 from abhinaya.models.base import Ballot
-from abhinaya.models.vote.ensemble import Decision, Rule, decide
+from abhinaya.models.vote.ensemble import Decision, Rule, decide, withheld
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.hub.segments import Key, Record, Stream
 from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER
-from abhinaya.stream.wire.messages import Gap, Missing, StreamEnded, Verdict, Vote
+from abhinaya.stream.wire.messages import NOT_JUDGED, Gap, Missing, StreamEnded, Verdict, Vote
 
 Outcome = Verdict | Gap | StreamEnded
 Explain = Callable[[Record, str], str]
@@ -51,6 +51,7 @@ class Aggregator:
     def open(self, record: Record) -> None:
         """Add a segment; its verdict is due at `record.due`."""
         record.stream.outcomes.append(record)
+        self._touch(record.stream)  # perhaps nobody is asked about it
         heapq.heappush(self._due, (record.due, record.order, record.stream))
         if len(self._due) > self._most:  # long deadlines must not keep streams that are over
             self._due = [due for due in self._due if due[2].outcomes]
@@ -184,7 +185,7 @@ def judge(
     revision: int = 0,
 ) -> Verdict:
     """Return the verdict from the present votes, with the reason of each missing vote."""
-    item, decision = record.item, _decision(record, rule)
+    item, decision, voters = record.item, _decision(record, rule), record.voting(voters)
     return Verdict(
         stream=item.stream,
         sequence=item.sequence,
@@ -220,6 +221,8 @@ def _common_reason(record: Record, voters: Sequence[str]) -> str:
 
 
 def _decision(record: Record, rule: Rule) -> Decision:
+    if not record.stream.info.judged:
+        return withheld(NOT_JUDGED)
     ballots = {
         name: Ballot(vote.label, vote.probabilities, attributes=vote.attributes)
         for name, vote in record.votes.items()

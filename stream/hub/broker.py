@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
@@ -21,6 +23,7 @@ from abhinaya.stream.hub.rights import REVOKED, Gate, Refusals
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import LONGEST_REASON, fault_of_answer, fault_of_node
+from abhinaya.stream.settings.compliance import lawful
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import (
@@ -254,6 +257,9 @@ class Broker:
         if hello.adds and peer not in self._streams:
             self._out += self._introductions.ask(now, "workers", peer)
             return
+        # not what the front says of its streams alone: its settings may be others
+        compliance = self._config.compliance
+        hello = replace(hello, streams=tuple(lawful(compliance, i) for i in hello.streams))
         fault = self._streams.fault(peer, hello, key)
         if peer in self._nodes or fault:
             added = tuple(info.stream for info in hello.streams) if hello.adds else ()
@@ -304,7 +310,7 @@ class Broker:
     def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
         fault = fault_of_answer(node.gives, answer)
         if answer.stream == CANARY:
-            if fault := fault or self._canary.answered(node, answer):
+            if fault := fault or self._canary.answered(now, node, answer):
                 self.refusals.add(fault)
                 self._take_out(node.name, fault)
         elif fault:

@@ -22,7 +22,7 @@ from abhinaya.models.trial import SENTENCE, TOLERANCE, difference, recording
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.validation import TRANSCRIBER, service_of
-from abhinaya.stream.wire.messages import Failed, Payload, Task, Transcript, Vote
+from abhinaya.stream.wire.messages import Failed, Payload, Service, Task, Transcript, Vote
 
 CANARY: Final = "\x1fcanary"
 """Stream of the tasks: no name of a real stream begins with a control character."""
@@ -67,6 +67,7 @@ class Canary:
             if last is None or last.incarnation != node.incarnation:
                 # it has just had its trial
                 self._asked[node.name] = _Asked(node.incarnation, now, set())
+                node.right = {s.name: now for s in node.gives.values() if s.trial_ms is not None}
                 continue
             waited = now - last.at
             if last.open or waited < self._every_s or (node.held and waited < 2 * self._every_s):
@@ -79,24 +80,29 @@ class Canary:
                     self._sequence += 1
                     yield node.name, _task(self._sequence, tuple(sorted(group)))
 
-    def answered(self, node: Node, answer: Answer) -> str:
+    def answered(self, now: float, node: Node, answer: Answer) -> str:
         """Return what is wrong with an answer to one of the tasks; empty if nothing is."""
         service = service_of(answer)
         asked = self._asked.get(node.name)
         if asked is None or service not in asked.open:
             return ""
         asked.open.discard(service)
+        fault = self._fault(node.gives[service], answer)
+        if not fault:
+            node.right[service] = now
+        return fault
+
+    def _fault(self, of: Service, answer: Answer) -> str:
         if isinstance(answer, Failed) and answer.retry:
-            return f"{service} failed on the test recording: {answer.reason}"
-        of = node.gives[service]
+            return f"{of.name} failed on the test recording: {answer.reason}"
         by_card = of.trial and isinstance(answer, Vote) and answer.probabilities
         if by_card and (fault := difference(of.trial, by_card)):
-            return f"{service}: {fault}"
-        known = self._known.setdefault((service, of.model, of.version), answer)
+            return f"{of.name}: {fault}"
+        known = self._known.setdefault((of.name, of.model, of.version), answer)
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
         fault = _rated_otherwise(known, answer) or ("" if by_card else _difference(known, answer))
-        return f"{service}: {fault}" if fault else ""
+        return f"{of.name}: {fault}" if fault else ""
 
     def late(self, now: float, nodes: Iterable[Node]) -> Iterator[tuple[str, str]]:
         """Yield (node, reason) for the nodes that did not answer in time; forget dead nodes."""

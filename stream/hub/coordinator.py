@@ -142,7 +142,7 @@ class Coordinator:
         if not admission.shares or not stream.info.live:
             return {}
         most_s = PATIENCE / 2 * self._deadlines.live_s
-        queued = load.queued(self.segments)
+        queued = load.queued(self.segments, live=True)
         late = {s: TOO_LATE for s, n in queued.items() if admission.needed_s(s, n) > most_s}
         return late | dict.fromkeys(admission.refused(stream), REASON)
 
@@ -215,11 +215,11 @@ class Coordinator:
 
     def status(self, now: float, hub: str, refused: dict[str, int], doubles: int) -> Status:
         """Return the status without fronts."""
-        nodes = self.dispatch.nodes
-        loads = (n for node in nodes.values() if not node.silent for n in node.loads())
+        nodes, queued = self.dispatch.nodes, load.queued(self.segments)
+        loads = (n for node in nodes.values() if not node.silent for n in node.loads(now))
         return Status(
             hub=hub,
-            waiting=load.waiting(self.segments),
+            waiting=queued.total(),
             open_segments=self.undecided,
             nodes=tuple(islice(loads, MAX_LISTED)),
             fronts=(),
@@ -228,6 +228,7 @@ class Coordinator:
             suspects=tuple(islice(self.dispatch.alive.suspects(), MAX_LISTED)),
             oldest_s=load.oldest_s(now, self.segments, self.services),
             left_out=self.admission.left_out(),
+            queued=dict(queued),
         )
 
     # --- from nodes -------------------------------------------------------------------------------

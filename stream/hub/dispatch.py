@@ -115,7 +115,8 @@ class Dispatch:
         without: Mapping[str, str] | None = None,
     ) -> None:
         """Add a segment for all services, except those `without`; a partial for the given ones."""
-        record.work = {name: Work() for name in (self._line_up if services is None else services)}
+        asked = self._line_up if services is None else services
+        record.work = {name: Work() for name in filter(record.stream.allows, asked)}
         self.leave_out(record, without or {})
         self._advance(record)
         self._assign()
@@ -179,11 +180,10 @@ class Dispatch:
 
     def close(self, record: Record) -> None:
         """End a segment; cancel its tasks, also at nodes that may keep data of its partials."""
-        key = record.key
         names = [n for n, keeps in record.nodes.items() if keeps and n in self.nodes]
-        names += [name for name, node in self.nodes.items() if (*key, 0) in node.held]
-        self._actions += [Retract(name, key) for name in dict.fromkeys(names)]
-        self._partials.pop(key, None)
+        names += [name for name, node in self.nodes.items() if (*record.key, 0) in node.held]
+        self._actions += [Retract(name, record.key) for name in dict.fromkeys(names)]
+        self._partials.pop(record.key, None)
         record.work = {}
         self._recheck_later(record)
         self._assign()

@@ -84,6 +84,8 @@ class Node:
     silent: bool = False
     suspicion: Suspicion | None = None
     """Why the node may be stuck."""
+    right: dict[str, float] = field(default_factory=dict)
+    """By service: when it was last right about the test recording (`canary.py`)."""
 
     def up(self) -> Iterator[NodeUp]:
         """Yield one event for each service: it is ready."""
@@ -107,13 +109,17 @@ class Node:
             reason=reason[:LONGEST_REASON],
         )
 
-    def loads(self) -> Iterator[NodeLoad]:
+    def loads(self, now: float) -> Iterator[NodeLoad]:
         """Yield the load of each service."""
         tasks = [services for key, services in self.held.items() if not key[2]]
         for service in self.gives:
             held = sum(service in services for services in tasks)
             done = self.done.get(service, 0)
-            yield NodeLoad(node=self.name, service=service, held=held, done=done)
+            right = self.right.get(service)
+            checked_s = None if right is None else max(0.0, now - right)
+            yield NodeLoad(
+                node=self.name, service=service, held=held, done=done, checked_s=checked_s
+            )
 
     def has_room(self, key: Key, yields: bool = False) -> bool:
         """Whether the node can take a segment: it has credits left, or already holds it.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from abhinaya.stream.hub.validation import TRANSCRIBER
 from abhinaya.stream.wire.keys import LOCAL
 from abhinaya.stream.wire.keys import Key as Owner
 from abhinaya.stream.wire.messages import (
@@ -77,6 +78,10 @@ class Stream:
     """The latest transcripts with words, by sequence number."""
     states: dict[str, dict[int, bytes]] = field(default_factory=dict)
     """State by stateful service and sequence number; only the model of the service can read it."""
+
+    def allows(self, service: str) -> bool:
+        """Whether a service may be asked about the stream. Nobody votes if it is not judged."""
+        return self.info.judged or (self.info.heard and service == TRANSCRIBER)
 
     @property
     def id(self) -> str:
@@ -169,9 +174,13 @@ class Record:
         self.work, self.votes, self.missing = {}, {}, {}
         self.begun = self.transcribed = self.voted = self.transcript = None
 
-    def settled(self, voters: Collection[str]) -> bool:
+    def voting(self, voters: Sequence[str]) -> Sequence[str]:
+        """Return those of the voters that may judge the stream: all or none."""
+        return voters if self.stream.info.judged else ()
+
+    def settled(self, voters: Sequence[str]) -> bool:
         """Whether every voter has answered or been given up."""
-        return len(self.votes) + len(self.missing) >= len(voters)
+        return len(self.votes) + len(self.missing) >= len(self.voting(voters))
 
     def state_of(self, service: str) -> State | None:
         """Return the state of a service; None if the service was not asked."""

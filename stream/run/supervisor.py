@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,13 @@ class Spec:
     reads_stdin: bool = False
     ends: bool = False
     """Whether it ends by itself when its work is done."""
+
+    @property
+    def kind(self) -> str:
+        """Its first service, else the name of its program: `hub`, `front`, ..."""
+        package, _, module = self.module.rpartition(".")
+        program = package.rpartition(".")[2] if module == "main" else module
+        return self.services[0] if self.services else program
 
 
 ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -121,6 +129,8 @@ class Supervisor:
         self._children: dict[str, _Child] = {}
         self.news: list[str] = []
         """New messages for the user."""
+        self.restarts: Counter[str] = Counter()
+        """How often dead processes were started again, by kind (`Spec.kind`)."""
         self._lifeline, self._held = os.pipe()
         os.set_inheritable(self._lifeline, True)
 
@@ -307,6 +317,7 @@ class Supervisor:
             child.stage = Stage.GIVEN_UP
             return Death(spec.name, spec.services, error, True)
         child.stage, child.start_at = Stage.WAITING, start_at
+        self.restarts[spec.kind] += 1
         return Death(spec.name, spec.services, error, False)
 
     def _describe(self, child: _Child, code: int) -> ProcessError:

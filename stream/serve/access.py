@@ -196,7 +196,7 @@ class Access:
     """
 
     def __init__(self, tokens: Tokens, session_s: float) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
         self._session_s = session_s
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
         """Digest of the cookie -> its owner and end."""
@@ -220,7 +220,7 @@ class Access:
 
     def is_valid(self, principal: Principal) -> bool:
         """Return whether the token of a long connection still holds."""
-        return self._tokens.holds(principal)
+        return self.tokens.holds(principal)
 
     def by_token(self, token: str) -> Principal:
         """Return the owner of a token.
@@ -229,7 +229,7 @@ class Access:
             ApiError: the token is unknown or has expired.
 
         """
-        found = self._tokens.find(token)
+        found = self.tokens.find(token)
         if found is None:
             raise _unauthorized("the token is unknown")
         if unix_time() >= found.until:
@@ -264,7 +264,7 @@ class Access:
         if is_socket or connection.scope["method"] not in SAFE:
             check_origin(connection, needed=is_socket)
         found, until = self._sessions.get(digest(cookie), (None, 0.0))
-        if found is None or unix_time() >= until or not self._tokens.holds(found):
+        if found is None or unix_time() >= until or not self.tokens.holds(found):
             raise _unauthorized("the session is over")
         return found
 

@@ -7,8 +7,11 @@ from typing import Protocol
 
 from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.board import Board
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry.health import Health
+from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.settings.serve import ServeConfig
 
 
@@ -21,6 +24,9 @@ class Gateway:
     board: Board
     store: Store
     requests: Requests
+    metrics: Metrics
+    health: Health
+    calls: Calls
 
 
 class Service(Protocol):

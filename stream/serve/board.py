@@ -257,6 +257,11 @@ class Board:
         for reader in list(self._readers):
             reader.close()
 
+    @property
+    def readers(self) -> int:
+        """Return the number of live readers."""
+        return len(self._readers)
+
     # --- any thread -------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -73,6 +73,16 @@ class AudioFormat:
         return "" if self.rate in RATES else f"a rate of {self.rate} is impossible"
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What has come since the start, by the `source` of its call."""
+
+    frames: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Messages with audio, by source and number of the track."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Messages of which not all was used, by source."""
+
+
 class Call:
     """One call. `Calls.open` makes it."""
 
@@ -82,6 +92,7 @@ class Call:
         facts: Mapping[str, str],
         clocks: tuple[TrackClock, ...],
         pump: Pump,
+        traffic: Traffic,
         ended: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
@@ -91,6 +102,7 @@ class Call:
         self._number = opening.call
         self._clocks = clocks
         self._pump = pump
+        self._source, self._traffic = opening.source, traffic
         self._ended = ended
         self._now = clock
         self._dropped = self._lost = 0
@@ -135,13 +147,14 @@ class Call:
         if len(data) > MAX_MESSAGE_BYTES:
             reason = f"a message has {len(data)} bytes, more than {MAX_MESSAGE_BYTES}"
             raise CallError("too large", self.name, reason, "send shorter ones")
+        self._traffic.frames[self._source, str(track)] += 1
         if self.closed:
-            self._dropped += len(data)
+            self._drop(len(data))
             return
         start, samples, dropped = self._clocks[track].place(self._now(), bytes(data), position)
-        self._dropped += dropped
         if samples and not self._pump.sound(self._number, track, start, samples):
-            self._dropped += len(samples)
+            dropped += len(samples)
+        self._drop(dropped)
 
     def flush(self, track: int) -> None:
         """End the segment that is being spoken now, without waiting for silence."""
@@ -156,9 +169,15 @@ class Call:
             self._pump.close_call(CloseCall(call=self._number, reason=clean(reason)[:1000]))
             self._ended()
 
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        if count:
+            self._traffic.lost[self._source] += 1
+
     def lose(self, count: int) -> None:
         """Count bytes that were dropped on the way; for the thread of `Pump`."""
         self._lost += count
+        self._traffic.lost[self._source] += 1
 
     def refuse(self, reason: str) -> None:
         """Note that the call is not processed; for the thread of `Pump`."""
@@ -184,6 +203,7 @@ class Calls:
         self._most = most
         self._clock = clock
         self._pump = Pump(directory)
+        self.traffic = Traffic()
         self._numbers = itertools.count(1)
         self._open: dict[str, Call] = {}
         """By name, as the caller gave it, made safe."""
@@ -250,7 +270,7 @@ class Calls:
         width = sample_bytes(format.encoding)
         clocks = tuple(TrackClock(format.rate, width, now, now) for _ in named)
         forget = partial(self._open.pop, name, None)
-        call = Call(opening, opening.facts, clocks, self._pump, forget, self._clock)
+        call = Call(opening, opening.facts, clocks, self._pump, self.traffic, forget, self._clock)
         self._open[name] = call
         self._pump.open(opening, call, width)
         return call

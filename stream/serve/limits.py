@@ -18,6 +18,8 @@ MAX_CLIENTS: Final = 20_000
 """Clients whose requests are counted; the one that was quiet longest is forgotten."""
 UPLOADS: Final = frozenset({"/v1/files", "/v1/audio/transcriptions"})
 """Paths that may get a long body."""
+PROXIED: Final = "abhinaya.proxied"
+"""Key of a scope: the request came through the proxy, so its sender may be anybody."""
 
 
 @dataclass(slots=True)
@@ -110,6 +112,7 @@ class Behind:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request of the proxy on."""
         if (scope.get("client") or ("",))[0] in self._peers:
+            scope[PROXIED] = True
             await self._app(scope, receive, send)
             return
         error = ApiError(403, "proxy", "only the named proxy may connect", "connect to the proxy")

@@ -1,8 +1,8 @@
 """The settings of a run: one frozen dataclass for each topic, each default written once.
 
-The defaults of [vote] are in `vote.py`, those of [[rules]] in `rules.py`, those of [serve] in
-`serve.py`, those of an input in `sources/base.py`; all others are here. A profile is a TOML file
-with these fields (`profile.py`). The command line is built from the same fields (`flags.py`).
+The defaults of [vote], [serve], [compliance] and [[rules]] are in files of these names, those of an
+input in `sources/base.py`; all others are here. A profile is a TOML file with these fields
+(`profile.py`). The command line is built from the same fields (`flags.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from abhinaya.models.fields import setting
 from abhinaya.models.text import pack, unpack
+from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.settings.rules import RuleConfig
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.settings.vote import VoteConfig
@@ -276,6 +277,9 @@ class Config:
         default_factory=NetworkConfig, metadata={"doc": "inputs over a network"}
     )
     feeds: FeedConfig = field(default_factory=FeedConfig, metadata={"doc": "podcast feeds"})
+    compliance: ComplianceConfig = field(
+        default_factory=ComplianceConfig, metadata={"doc": "whose voice is judged"}
+    )
     serve: ServeConfig = field(default_factory=ServeConfig, metadata={"doc": "the gateway"})
     rules: tuple[RuleConfig, ...] = setting((), doc="when to raise an alert (docs/rules.md)")
 

@@ -33,6 +33,14 @@ def add_line_up(parser: argparse._ActionsContainer) -> None:
         dest="settings",
         help="change one setting of the profile; `abhinaya settings` lists them",
     )
+    parser.add_argument(
+        "--compliance",
+        action="append",
+        dest="settings",
+        type="compliance.mode={}".format,
+        metavar="eu",
+        help="judge only channels with the names of customers (docs/compliance.md)",
+    )
 
 
 def load_line_up(args: argparse.Namespace) -> Config:

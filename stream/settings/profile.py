@@ -190,6 +190,9 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
         yield "refiner.host: only a voter can share the processes of another", "refiner.host"
     if config.refiner is not None and config.asr is None:
         yield "refiner needs transcripts, but the profile has no [asr]", "refiner"
+    if config.compliance.mode and not config.supervise.logs_days:
+        pair = ("supervise.logs_days", "compliance.mode")
+        yield f"{pair[0]} = 0 keeps logs for ever, which {pair[1]} does not allow", *pair
     yield from _host_conflicts(config.voters, config.asr)
     yield from rules.conflicts(config.rules)
 

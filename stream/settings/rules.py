@@ -130,11 +130,11 @@ class Watch:
     def see(self, event: Event) -> list[Alert]:
         """Return the alerts that an event raises, in the order of the rules.
 
-        Provisional verdicts are ignored.
+        Provisional verdicts are ignored, and those on streams that may not be judged.
         """
         if isinstance(event, StreamEnded):
             self._tracks.pop(event.stream, None)
-        if isinstance(event, Gap) or (isinstance(event, Verdict) and event.final):
+        if isinstance(event, Gap) or (isinstance(event, Verdict) and event.final and event.judged):
             tracks = self._of(event.stream)
             return [alert for rule, track in tracks for alert in _check(rule, track, event)]
         return []

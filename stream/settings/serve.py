@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from abhinaya.models.fields import setting
+from abhinaya.stream.settings.siprec import SiprecConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +46,16 @@ class ServeConfig:
     )
     files_waiting: int = setting(
         100, doc="further ones that may wait; then status 503", least=0, most=10_000
+    )
+    audiosocket: str = setting(
+        "", doc="IP:PORT for AudioSocket of Asterisk, loopback or private; empty: off"
+    )
+    twilio_token_file: str = setting(
+        "", doc="file with the auth token of the Twilio account (or $TWILIO_AUTH_TOKEN)"
+    )
+    twilio_next: str = setting(
+        "", doc="address where Twilio continues a call after its stream has begun"
+    )
+    siprec: SiprecConfig = field(
+        default_factory=SiprecConfig, metadata={"doc": "calls of recorders of a telephone system"}
     )

@@ -62,6 +62,9 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "source": info.source,
                 "live": info.live,
                 "wall_time": wall_time(info.start_unix_s),
+                **{mark: False for mark in ("judged", "heard") if not getattr(info, mark)},
+                **({"notice": info.notice} if info.notice else {}),
+                **({"consent": info.consent} if info.consent else {}),
             }
         case StreamEnded():
             return _head("stream_ended", event.stream) | {
@@ -81,6 +84,7 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "open_segments": event.open_segments,
                 "nodes": [
                     {"node": n.node, "service": n.service, "held": n.held, "done": n.done}
+                    | ({} if n.checked_s is None else {"checked_s": round(n.checked_s, 3)})
                     for n in event.nodes
                 ],
                 "fronts": list(event.fronts),
@@ -88,6 +92,7 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "doubles": event.doubles,
                 "oldest_s": {name: round(age, 3) for name, age in event.oldest_s.items()},
                 "left_out": dict(event.left_out),
+                "queued": dict(event.queued),
             }
         case _:
             kind, names = WITHOUT_STREAM[type(event)]

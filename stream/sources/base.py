@@ -69,6 +69,9 @@ class InputConfig:
         "auto",
         doc="whether an http address never ends, as radio does; auto: the server's answer decides",
     )
+    consent: str = setting(
+        "", doc="consent of the persons concerned, noted in the stream's start; `no`: not judged"
+    )
     label: str = setting("", doc="how messages name the input; empty: as `what`, without secrets")
 
     @property

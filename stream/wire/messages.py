@@ -50,6 +50,9 @@ State = Annotated[bytes, msgspec.Meta(max_length=256 * 1024)]
 """`hub/validation.py` has a lower limit, with a reason that names the service."""
 States = Annotated[dict[Name, State], msgspec.Meta(max_length=16)]
 
+NOT_JUDGED: Final = "not judged (compliance)"
+"""Reason of a verdict on a stream that may not be judged (settings/compliance.py)."""
+
 
 class Payload:
     """An array that is sent as a raw frame; a process that only passes it on does not decode it.
@@ -114,6 +117,14 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Name of the input; all its channels share it."""
     run: Text = ""
     """The run of the stream: the same name in another run is another stream."""
+    judged: bool = True
+    """Whether voters may be asked; if not, each verdict is `unknown` with the reason NOT_JUDGED."""
+    heard: bool = True
+    """Whether it is transcribed at least."""
+    notice: Text = ""
+    """What the persons concerned are told; empty without compliance mode."""
+    consent: Text = ""
+    """Their consent, as the source gives it."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -555,6 +566,11 @@ class Verdict(Message, frozen=True, kw_only=True):
         return self.transcript.text if self.transcript else ""
 
     @property
+    def judged(self) -> bool:
+        """Whether the stream may be judged."""
+        return self.reason != NOT_JUDGED
+
+    @property
     def final(self) -> bool:
         """Whether the verdict covers the whole segment."""
         return not self.part
@@ -609,6 +625,8 @@ class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     held: Count
     """Tasks that the node holds for this service."""
     done: Count
+    checked_s: Duration | None = None
+    """Seconds since it was last right about the test recording; None: it is not asked."""
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -642,6 +660,8 @@ class Status(Message, frozen=True, kw_only=True):
     """By service: age of the oldest segment that waits for it."""
     left_out: dict[Name, Count] = {}
     """By service: live streams that do without it, because the nodes do not keep up."""
+    queued: dict[Name, Count] = {}
+    """By service: segments that wait for a node; `waiting` is their sum."""
 
 
 Event = (

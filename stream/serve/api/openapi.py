@@ -91,7 +91,7 @@ def _operation(
             *_in_path(endpoint.path),
             *(_in_query(components[operation.query.__name__]) if operation.query else ()),
         ],
-        "responses": _responses(operation, of),
+        "responses": _responses(operation, of, named="{" in endpoint.path),
         "security": [{"token": []}, {"session": []}] if operation.role else [],
     }
     if operation.role:
@@ -121,7 +121,9 @@ def _in_query(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "query", "required": required, "schema": inner}
 
 
-def _responses(operation: Operation, of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+def _responses(
+    operation: Operation, of: dict[Any, dict[str, Any]], *, named: bool
+) -> dict[str, Any]:
     content: dict[str, Any] = {media: {} for media in operation.media}
     if kinds := [of[kind] for kind in _answers(operation)]:
         content["application/json"] = {"schema": kinds[0] if len(kinds) == 1 else {"anyOf": kinds}}
@@ -129,6 +131,8 @@ def _responses(operation: Operation, of: dict[Any, dict[str, Any]]) -> dict[str,
     if content:
         success["content"] = content
     statuses = {400, 429, *operation.refusals, *((401, 403) if operation.role else ())}
+    if named:
+        statuses.add(404)
     if operation.body is not None or operation.form is not None:
         statuses.add(413)
     failed = {"application/json": {"schema": of[Failure]}}

@@ -62,8 +62,16 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             "POST",
             path,
             access,
-            Operation("Log in: get a cookie for a token", "", body=Login, answer=Session),
+            Operation(
+                "Log in: get a cookie for a token",
+                "",
+                body=Login,
+                answer=Session,
+                refusals=(401, 403),
+            ),
             log_in,
         ),
-        Endpoint("DELETE", path, access, Operation("Log out", "", status=204), log_out),
+        Endpoint(
+            "DELETE", path, access, Operation("Log out", "", status=204, refusals=(403,)), log_out
+        ),
     ]

@@ -16,7 +16,6 @@ const SHOWN = 300; // segments of the transcript, before "Show earlier"
 
 /** Load the events of every stream of the call; what happens meanwhile is not missed. */
 async function load(id) {
-  if (state.calls.has(id)) return [...state.calls.keys()];
   const { call, run } = state.streams.get(id) ?? await api.stream(id);
   for (const one of await api.streamsOfCall(call)) {
     if (one.run === run && !state.streams.has(one.id)) {
@@ -24,11 +23,11 @@ async function load(id) {
     }
   }
   const ids = [...state.streams.values()].filter((one) => one.call === call && one.run === run).map((one) => one.id).sort((a, b) => a - b);
-  state.calls = new Map(ids.map((one) => [one, new Map()]));
+  if (!state.calls.has(id)) state.calls = new Map();
+  for (const one of ids) if (!state.calls.has(one)) state.calls.set(one, new Map());
   for (const one of ids) await api.eventsOf(one, apply);
   touch("calls");
   touch("streams");
-  return ids;
 }
 
 const Said = memo(({ seg, who, side, chosen, onChoose }) => {
@@ -114,13 +113,18 @@ function summary(ids) {
 }
 
 export function Call({ id, segment }) {
-  useStore("calls", "streams");
-  const { value: ids, error } = useLoaded(() => load(id), id);
+  const { link } = useStore("calls", "streams", "link");
+  const opened = useRef(id);
+  const here = state.calls.has(id);
+  if (!here) opened.current = id;
+  // again after each new connection: events may have come between this load and the connection
+  const { error } = useLoaded(() => load(id), `${opened.current} ${link.state}`);
   useEffect(() => () => { state.calls = new Map(); }, []);
-  const found = useMemo(() => summary(ids ?? []), [ids, version("calls")]);
-  if (error) return html`<div class="page"><h1>Call</h1><${Problem} error=${error} /></div>`;
-  const rows = (ids ?? []).map((one) => state.streams.get(one)).filter(Boolean);
-  if (!ids || !rows.length) return html`<div class="page"><h1>Call</h1><${Empty}>Loading.<//></div>`;
+  const ids = here ? [...state.calls.keys()] : [];
+  const found = useMemo(() => summary(ids), [here, version("calls")]);
+  if (error && !here) return html`<div class="page"><h1>Call</h1><${Problem} error=${error} /></div>`;
+  const rows = ids.map((one) => state.streams.get(one)).filter(Boolean);
+  if (!rows.length) return html`<div class="page"><h1>Call</h1><${Empty}>Loading.<//></div>`;
   const chosen = segment === undefined ? null : state.calls.get(id)?.get(segment);
   const { segments, lanes, stats, duration } = found;
   const names = Object.fromEntries(rows.map((row) => [row.id, row.party || row.call]));

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from abhinaya.stream.serve.store import words
+from abhinaya.stream.serve.store import tables, words
 from abhinaya.stream.serve.store.file import HistoryFile
 from abhinaya.stream.serve.store.packed import unpack
-from abhinaya.stream.serve.store.record import day_of
+from abhinaya.stream.serve.store.tables import day_of
 
 STEP: Final = 100
 """Rows that one step writes or removes while the writer waits."""
@@ -56,20 +56,25 @@ class Deleted:
 
 
 def keep(file: HistoryFile) -> None:
-    """Index new words, and make a checkpoint.
+    """Take new events into the tables, and make a checkpoint.
 
     Raises:
         StoreError: the file cannot be written.
 
     """
-    more = True
-    while more:
-        with file.writing() as db:
-            more = words.index_next(db, STEP) == STEP
-        time.sleep(PAUSE_S)
+    follow(file)
     file.checkpoint()
     if file.log_bytes > MAX_LOG_BYTES:
         file.empty_log()
+
+
+def follow(file: HistoryFile) -> None:
+    """Take all new events into the tables."""
+    more = True
+    while more:
+        with file.writing() as db:
+            more = tables.follow(db, STEP) == STEP
+        time.sleep(PAUSE_S)
 
 
 def expire(file: HistoryFile, days: int, now: float) -> int:
@@ -79,6 +84,7 @@ def expire(file: HistoryFile, days: int, now: float) -> int:
         StoreError: the file cannot be written.
 
     """
+    follow(file)
     first_day = day_of(now) - days + 1
     cutoff = datetime.fromordinal(first_day).timestamp()
     removed = segments = 0
@@ -118,6 +124,7 @@ def delete(file: HistoryFile, name: str, found: Sequence[StreamKey]) -> Deleted:
         StoreError: the file cannot be written.
 
     """
+    follow(file)
     removed = 0
     for stream in found:
         while rows := _rows(
@@ -149,7 +156,7 @@ def delete(file: HistoryFile, name: str, found: Sequence[StreamKey]) -> Deleted:
 def _remove_segments(file: HistoryFile, rows: Sequence[tuple[Any, ...]]) -> int:
     with file.writing() as db:
         for row, stream, segment, text in rows:
-            words.replace(db, row, text, None)
+            words.remove(db, row, text)
             db.execute("DELETE FROM segments WHERE id = ?", (row,))
             key = stream, segment
             db.execute("DELETE FROM corrections WHERE stream = ? AND segment = ?", key)

@@ -19,7 +19,7 @@ from abhinaya.stream.report.shares import LOST
 from abhinaya.stream.serve.store import words
 from abhinaya.stream.serve.store.file import HistoryFile
 from abhinaya.stream.serve.store.packed import unpack
-from abhinaya.stream.serve.store.record import day_of
+from abhinaya.stream.serve.store.tables import day_of
 from abhinaya.stream.sinks.events import wall_time
 
 MAX_PARTIES: Final = 50

@@ -40,6 +40,8 @@ CREATE TABLE events(
     number INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL, at REAL NOT NULL,
     body BLOB NOT NULL);
 CREATE INDEX events_of_stream ON events(stream, number);
+CREATE TABLE followed(number INTEGER NOT NULL);
+INSERT INTO followed VALUES(0);
 
 CREATE TABLE segments(
     id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, segment INTEGER NOT NULL,

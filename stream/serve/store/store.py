@@ -78,6 +78,7 @@ class Store:
         """Name of a stream -> the run that began it last."""
         self._unsaved: dict[int, tuple[str, str]] = {}
         try:
+            keeping.follow(self.file)
             self._next = self._end_broken_off()
         except BaseException:
             self.file.close()
@@ -90,7 +91,7 @@ class Store:
         """Keep an event, given as the JSON value of docs/events.md; return its number.
 
         Numbers count from 1 without a hole. The number is 0 if the event is not kept: provisional,
-        a status, a repetition, or the file cannot be written now (`fault`); then it waits.
+        a status, a start or end that is known, or the file cannot be written now; then it waits.
         A field `run` says which stream of that name is meant; without it, the latest.
         """
         if not record.is_kept(body):
@@ -183,6 +184,7 @@ class Store:
             PermissionError: another person has corrected it.
 
         """
+        keeping.follow(self.file)
         return corrections.correct(
             self.file, stream, segment, label, who, note, self._clock(), others=others
         )
@@ -215,7 +217,7 @@ class Store:
         return keeping.expire(self.file, days, now)
 
     def keep(self) -> None:
-        """Write what waits, index new words, make a checkpoint: done every 2 s by a thread.
+        """Write what waits, fill the tables, make a checkpoint: a thread does it every 2 s.
 
         Raises:
             StoreError: the file cannot be written.
@@ -243,6 +245,8 @@ class Store:
                 self.keep()
             except StoreError as error:
                 _LOG.warning("%s", error)
+            except Exception:
+                _LOG.exception("the history was not kept in order; it tries again")
 
     def _write_waiting(self) -> int:
         """Write the events that wait, in one transaction; return the number of the last one."""
@@ -255,11 +259,7 @@ class Store:
                 remark = {"schema": SCHEMA, "type": "remark", "stream": None}
                 record.add_event(db, 0, remark | {"source": "history", "text": text}, self._clock())
             for stream, body, now in self._waiting:
-                db.execute("SAVEPOINT event")
                 number = record.add_event(db, stream, body, now)
-                if not number:
-                    db.execute("ROLLBACK TO event")
-                db.execute("RELEASE event")
         self._unsaved.clear()
         self._waiting.clear()
         if self.fault:

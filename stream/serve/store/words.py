@@ -1,4 +1,4 @@
-"""The index of words. It follows the segments by up to 2 s: many rows at once cost far less.
+"""The index of words.
 
 Runs inside a transaction; the caller commits or rolls back.
 """
@@ -15,23 +15,14 @@ MERGE_PAGES: Final = 200
 _TERM: Final = re.compile(r'"([^"]*)"|(\S+)')
 
 
-def index_next(db: sqlite3.Connection, limit: int) -> int:
-    """Index the next segments; return how many there were."""
-    done = db.execute(
-        "INSERT INTO words(rowid, text) SELECT id, text FROM segments"
-        " WHERE id > (SELECT ifnull(max(id), 0) FROM words_docsize) ORDER BY id LIMIT ?",
-        (limit,),
-    )
-    return done.rowcount
+def add(db: sqlite3.Connection, segment: int, text: str) -> None:
+    """Index the words of a segment."""
+    db.execute("INSERT INTO words(rowid, text) VALUES(?,?)", (segment, text))
 
 
-def replace(db: sqlite3.Connection, segment: int, old: str, new: str | None) -> None:
-    """Change or remove the words of a segment, if it is indexed."""
-    if not db.execute("SELECT 1 FROM words_docsize WHERE id=?", (segment,)).fetchone():
-        return
-    db.execute("INSERT INTO words(words, rowid, text) VALUES('delete',?,?)", (segment, old))
-    if new is not None:
-        db.execute("INSERT INTO words(rowid, text) VALUES(?,?)", (segment, new))
+def remove(db: sqlite3.Connection, segment: int, text: str) -> None:
+    """Remove the words of a segment: the text that was indexed."""
+    db.execute("INSERT INTO words(words, rowid, text) VALUES('delete',?,?)", (segment, text))
 
 
 def merge(db: sqlite3.Connection, first: bool) -> bool:

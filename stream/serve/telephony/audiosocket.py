@@ -6,14 +6,14 @@ A message is a byte of type, two of length (big-endian) and the payload.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from abhinaya.stream.errors import ConfigError, NetworkError
+from abhinaya.stream.serve.calls import CallError
 from abhinaya.stream.serve.telephony.line import Line, Opens
 from abhinaya.stream.serve.telephony.sockets import (
     IDLE_S,
@@ -132,35 +132,60 @@ def address(text: str) -> tuple[str, int]:
     return str(at), number
 
 
-async def listen(text: str, opens: Opens, most: int, idle_s: float = IDLE_S) -> asyncio.Server:
-    """Return a server of AudioSocket on `HOST:PORT` with at most so many connections.
+class AudioSocketServer:
+    """Listens on `HOST:PORT`.
+
+    Args:
+        text: the address.
+        opens: opens a call of the gateway.
+        most: connections at a time.
+        idle_s: a connection without a message for so long is cut off.
 
     Raises:
         ConfigError: it is not an address, or one that strangers may reach.
-        NetworkError: the address is in use or not of this machine.
 
     """
-    host, port = address(text)
-    open_now = set[asyncio.StreamWriter]()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_now.add(writer)
+    def __init__(self, text: str, opens: Opens, most: int, idle_s: float = IDLE_S) -> None:
+        self._text, (self._host, self.port) = text, address(text)
+        self._opens, self._most, self._idle_s = opens, most, idle_s
+        self._open = dict[asyncio.Task[Any], asyncio.StreamWriter]()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            NetworkError: the address is in use or not of this machine.
+
+        """
         try:
-            if len(open_now) <= most:
-                await _serve(reader, opens, idle_s)
-            else:
-                _LOG.warning("AudioSocket: refused a connection, %d are open", most)
-        finally:
-            open_now.discard(writer)
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            server = await asyncio.start_server(self._take, self._host, self.port, limit=READ)
+        except OSError as e:
+            reason = f"cannot listen: {e.strerror or e}"
+            raise NetworkError(f"AudioSocket {self._text}", reason, "choose another address") from e
+        self._server, self.port = server, server.sockets[0].getsockname()[1]
 
-    try:
-        return await asyncio.start_server(serve, host, port, limit=READ)
-    except OSError as e:
-        reason = f"cannot listen: {e.strerror or e}"
-        raise NetworkError(f"AudioSocket {text}", reason, "choose another address") from e
+    async def stop(self) -> None:
+        """End all connections."""
+        if self._server:
+            self._server.close()
+        for writer in self._open.values():
+            writer.transport.abort()  # its reader gets an end
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._open[task] = writer
+        try:
+            if len(self._open) <= self._most:
+                await _serve(reader, self._opens, self._idle_s)
+            else:
+                _LOG.warning("AudioSocket: refused a connection, %d are open", self._most)
+        finally:
+            del self._open[task]
+            writer.close()
 
 
 async def _serve(reader: asyncio.StreamReader, opens: Opens, idle_s: float) -> None:
@@ -172,7 +197,7 @@ async def _serve(reader: asyncio.StreamReader, opens: Opens, idle_s: float) -> N
             if not data:
                 break
             session.receive(data)
-    except LineError as e:
+    except (LineError, CallError) as e:
         reason = str(e)
         _LOG.warning("AudioSocket: %s", reason)
     except TimeoutError:

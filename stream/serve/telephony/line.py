@@ -18,6 +18,11 @@ class Line(Protocol):
         """The names of its streams, one a track."""
         ...
 
+    @property
+    def ahead_s(self) -> float:
+        """Seconds of audio that came before their time."""
+        ...
+
     def feed(self, track: int, data: bytes, position: int | None = None) -> None:
         """Take samples, whole ones; without a position they follow on."""
         ...
@@ -45,7 +50,7 @@ class Opens(Protocol):
         """Return the call.
 
         Raises:
-            LineError: a call of this name is open, or there are too many.
+            CallError: a call of this name is open, there are too many, or none can be taken yet.
 
         """
         ...

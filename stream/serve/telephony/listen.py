@@ -17,7 +17,10 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from abhinaya.models.text import to_json
-from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.errors import AbhinayaError, ConfigError
+from abhinaya.stream.serve.access import SUBPROTOCOL
+from abhinaya.stream.serve.calls import CallError
+from abhinaya.stream.serve.errors import ApiError
 from abhinaya.stream.serve.telephony.line import Doors
 from abhinaya.stream.serve.telephony.listen_session import (
     ListenSession,
@@ -30,11 +33,20 @@ from abhinaya.stream.serve.telephony.sockets import (
     Inbox,
     LineError,
     close,
+    closing,
 )
 
-SUBPROTOCOL: Final = "token"
+AHEAD_S: Final = 5.0
+"""Audio may come so much before its time; then nothing is read until it is due."""
+PAUSE_S: Final = 0.1
 DRAIN_S: Final = 30.0
 """How long the last results may take after `CloseStream`."""
+STATUS: Final = {
+    "too many": (429, "TOO_MANY_REQUESTS"),
+    "unavailable": (503, "UNAVAILABLE"),
+    "in use": (409, "IN_USE"),
+}
+"""Code of a `CallError` -> status of the handshake, and Deepgram's word."""
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -50,8 +62,11 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
                 f"listen:{listen.call or request_id}",
                 listen.tracks, listen.fed, listen.rate, listen.facts,
             )  # fmt: skip
-        except (ConfigError, LineError) as e:
-            await websocket.send_denial_response(_denial(e, request_id))
+        except (ConfigError, CallError) as e:
+            status, word = STATUS.get(getattr(e, "code", ""), (400, "INVALID_QUERY_PARAMETER"))
+            if "origin" in websocket.headers:  # a browser sees only how the connection is closed
+                raise ApiError(status, word.lower(), str(e)) from None
+            await websocket.send_denial_response(_denial(e, status, word, request_id))
             return
         session = ListenSession(listen, line)
         results = Results(request_id, line.streams, listen.wishes)
@@ -61,15 +76,11 @@ def routes(doors: Doors, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> li
     return [WebSocketRoute("/v1/listen", endpoint)]
 
 
-def _denial(error: ConfigError | LineError, request_id: str) -> Response:
-    """Return the answer to a handshake that is refused, as Deepgram words it."""
-    code = "INVALID_QUERY_PARAMETER" if isinstance(error, ConfigError) else "TOO_MANY_REQUESTS"
-    body = {"err_code": code, "err_msg": str(error), "request_id": request_id}
-    headers = {
-        "dg-request-id": request_id,
-        "dg-error": str(error).encode("ascii", "replace").decode(),
-    }
-    return JSONResponse(body, 400 if isinstance(error, ConfigError) else 429, headers)
+def _denial(error: AbhinayaError, status: int, word: str, request_id: str) -> Response:
+    """Return the answer to a handshake that is refused, in Deepgram's form."""
+    body = {"err_code": word, "err_msg": str(error), "request_id": request_id}
+    shown = str(error).encode("ascii", "replace").decode()
+    return JSONResponse(body, status, {"dg-request-id": request_id, "dg-error": shown})
 
 
 @dataclass(slots=True)
@@ -96,11 +107,13 @@ class _Connection:
                     return
                 if answer := session.receive(message):
                     await self._send(answer)
+                while line.ahead_s > AHEAD_S:  # a recording: the sender has to wait
+                    await asyncio.sleep(PAUSE_S)
             line.close()
             await asyncio.wait([sending], timeout=drain_s)
             await self._send(session.metadata(self.results.request_id, created))
-        except LineError as e:
-            code, reason = e.code, e.close_reason
+        except (LineError, CallError) as e:
+            code, reason = closing(e)
             _LOG.warning("listen: %s", e)
         except (WebSocketDisconnect, OSError):
             return

@@ -83,7 +83,7 @@ def parse_query(query: Sequence[tuple[str, str]]) -> Listen:
         revisions=_switch(fields, "revisions"),
         activity=_switch(fields, "vad_events"),
     )
-    call = one_line(fields.get("call", ""))[:100]
+    call = one_line(fields.get("name", ""))[:100]
     return Listen(ENCODINGS[encoding], rate, channels, tracks, call, wishes, facts)
 
 

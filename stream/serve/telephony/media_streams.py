@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from abhinaya.stream.serve.calls import CallError
 from abhinaya.stream.serve.telephony.dialects import DIALECTS, PARTIES, Dialect
 from abhinaya.stream.serve.telephony.line import Doors
 from abhinaya.stream.serve.telephony.session import MediaSession
@@ -25,6 +26,7 @@ from abhinaya.stream.serve.telephony.sockets import (
     Inbox,
     LineError,
     close,
+    closing,
 )
 
 LISTEN_S: Final = 4 * 3_600
@@ -112,8 +114,8 @@ async def _listen(websocket: WebSocket, session: MediaSession, inbox: Inbox) -> 
                 return
             if warning := session.receive(time.monotonic(), message):
                 _LOG.warning("%s: %s", session.dialect.name, warning)
-    except LineError as e:
-        code, reason = e.code, e.close_reason
+    except (LineError, CallError) as e:
+        code, reason = closing(e)
         _LOG.warning("%s: %s", session.dialect.name, e)
     finally:
         session.close(time.monotonic(), reason)

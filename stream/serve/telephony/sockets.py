@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from abhinaya.models.text import one_line
 from abhinaya.stream.errors import WireError
+from abhinaya.stream.serve.calls import CallError
 
 IDLE_S: Final = 10.0
 """A line without a message for so long is closed."""
@@ -30,6 +31,8 @@ SILENT: Final = 1011
 BUSY: Final = 1013
 """No room for another call: try again later."""
 
+CALL_CODES: Final = {"too many": BUSY, "unavailable": BUSY}
+"""Code of a `CallError` -> ours; POLICY for all others."""
 GONE: Final = (NORMAL, 1001, 1005)
 """Codes with which a sender ends a connection on purpose."""
 LOST: Final = 1006
@@ -47,10 +50,11 @@ class LineError(WireError):
         super().__init__(subject, reason, remedy)
         self.code = code
 
-    @property
-    def close_reason(self) -> str:
-        """The text of the close frame."""
-        return one_line(str(self)).encode()[:_LONGEST_REASON].decode(errors="ignore")
+
+def closing(error: LineError | CallError) -> tuple[int, str]:
+    """Return the code and the reason with which an error closes a WebSocket."""
+    code = error.code if isinstance(error, LineError) else CALL_CODES.get(error.code, POLICY)
+    return code, one_line(str(error)).encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 class Inbox:

@@ -24,6 +24,9 @@ export default async ({ open, must, token }) => {
   must(px >= 30, `the label of a tile has ${px} px`);
   await page.keyboard.press("Escape");
 
+  await page.click("text=Play the demo call");
+  await page.waitForFunction(() => document.querySelectorAll(".rows .row").length === 4, null, { timeout: 20000 });
+
   await page.focus(".list");
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Enter");

@@ -82,9 +82,10 @@ def test_each_node_is_asked_every_30_s_and_answers_once() -> None:
     assert (judge.services, judge.transcript) == (("S1",), "How can I help you?")
     assert judge.samples is not None
     assert judge.samples.shape == (16_000,)
-    assert canary.answered(a, words(transcribe)) == ""
-    assert canary.answered(a, vote(judge)) == ""
-    assert canary.answered(a, vote(judge, ANGRY)) == "", "nobody asked for a second answer"
+    assert canary.answered(31.0, a, words(transcribe)) == ""
+    assert canary.answered(31.0, a, vote(judge)) == ""
+    assert canary.answered(45.0, a, vote(judge, ANGRY)) == "", "nobody asked for a second answer"
+    assert {n.service: n.checked_s for n in a.loads(50.0)} == {"asr": 19.0, "S1": 19.0}
     assert not asked(canary, 59.0, a)
     assert len(asked(canary, 60.0, a)) == 2
 
@@ -129,9 +130,9 @@ def test_a_voter_that_answers_otherwise_is_named(wrong, reason) -> None:
     a = node("n", service("S1"))
     canary = begun(a)
     (task,) = asked(canary, 30.0, a)
-    assert canary.answered(a, vote(task, tuple(p + 0.001 for p in CALM))) == ""
+    assert canary.answered(31.0, a, vote(task, tuple(p + 0.001 for p in CALM))) == ""
     (task,) = asked(canary, 60.0, a)
-    fault = canary.answered(a, wrong(task))
+    fault = canary.answered(31.0, a, wrong(task))
     assert fault
     assert re.search(reason, fault), fault
 
@@ -140,11 +141,11 @@ def test_a_replica_is_compared_with_the_same_model_on_another_node() -> None:
     a, b = node("a", service("S1")), node("b", service("S1"))
     canary = begun(a, b)
     first, second = asked(canary, 30.0, a, b)
-    assert canary.answered(a, vote(first)) == ""
-    assert canary.answered(b, vote(second, ANGRY))
+    assert canary.answered(31.0, a, vote(first)) == ""
+    assert canary.answered(31.0, b, vote(second, ANGRY))
     newer = changed(b, gives={"S1": replace(service("S1"), version="2")})
     third = asked(canary, 60.0, a, newer)
-    assert canary.answered(newer, vote(third[1], ANGRY)) == "", "another version"
+    assert canary.answered(31.0, newer, vote(third[1], ANGRY)) == "", "another version"
 
 
 def test_what_the_card_says_counts_more_than_who_answered_first() -> None:
@@ -152,8 +153,8 @@ def test_what_the_card_says_counts_more_than_who_answered_first() -> None:
     wrong, right = node("a", known), node("b", known)
     canary = begun(wrong, right)
     first, second = asked(canary, 30.0, wrong, right)
-    assert canary.answered(wrong, vote(first, ANGRY))
-    assert canary.answered(right, vote(second)) == ""
+    assert canary.answered(31.0, wrong, vote(first, ANGRY))
+    assert canary.answered(31.0, right, vote(second)) == ""
 
 
 def test_other_words_are_a_fault_and_a_changed_comma_is_not() -> None:
@@ -163,7 +164,7 @@ def test_other_words_are_a_fault_and_a_changed_comma_is_not() -> None:
         (("How can I help you?", True), ("How can I help you,", True), ("Cow canal pew", False)), 1
     ):
         (task,) = asked(canary, 30.0 * number, a)
-        assert (canary.answered(a, words(task, text)) == "") is right
+        assert (canary.answered(31.0, a, words(task, text)) == "") is right
 
 
 def test_no_answer_for_a_minute_is_a_fault_and_a_new_process_starts_afresh() -> None:

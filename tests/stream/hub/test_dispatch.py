@@ -63,7 +63,7 @@ class Bench:
         return [
             (n.node, n.service, n.held, n.done)
             for node in self.dispatch.nodes.values()
-            for n in node.loads()
+            for n in node.loads(0.0)
         ]
 
     def record(self, sequence: int) -> Record:
@@ -120,7 +120,7 @@ def test_a_node_gets_no_more_than_it_can_hold_the_earliest_due_first_and_then_in
     for sequence, due in enumerate((9.0, 5.0, 5.0, 7.0)):
         assert bench.submit(sequence, due) == []
     assert bench.up("S-0", credits=2) == [given("S-0", 1), given("S-0", 2)]
-    assert load.waiting(bench.segments) == 2
+    assert load.queued(bench.segments).total() == 2
     assert bench.answer("S-0", 2) == [given("S-0", 3)]
     assert bench.up("S-1") == [given("S-1", 0)]
     assert bench.loads() == [("S-0", "S", 2, 1), ("S-1", "S", 1, 0)]
@@ -273,10 +273,10 @@ def test_answers_that_come_twice_late_or_from_a_node_that_was_given_up() -> None
     assert bench.answer("S-1", 2) == [("double",)]
     assert bench.submit(3) == [given("S-1", 3)]
     bench.down("S-1")
-    assert load.waiting(bench.segments) == 1
+    assert load.queued(bench.segments).total() == 1
     assert bench.answer("S-9", 3) == [("double",)], "it was never asked"
     assert bench.answer("S-1", 3) == []
-    assert load.waiting(bench.segments) == 0
+    assert load.queued(bench.segments).total() == 0
     assert bench.up("S-2") == [], "nothing is left to do"
 
 
@@ -326,7 +326,7 @@ def test_a_partial_is_for_a_node_that_holds_nothing_and_counts_nowhere() -> None
     bench = Bench()
     bench.up("S-0", credits=2)
     assert bench.partial(1) == [given("S-0", 1)]
-    assert load.waiting(bench.segments) == 0
+    assert load.queued(bench.segments).total() == 0
     assert bench.loads() == [("S-0", "S", 0, 0)]
     bench.up("S-1", credits=2)
     assert [bench.submit(n)[0][0] for n in (5, 6, 7, 8)] == ["S-1", "S-0", "S-1", "S-0"]
@@ -537,7 +537,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert {
             (n.node, n.service): n.held
             for node in self.dispatch.nodes.values()
-            for n in node.loads()
+            for n in node.loads(0.0)
         } == {
             (node, service): sum(service in services for services in held.values())
             for node, held in self.held.items()
@@ -565,7 +565,7 @@ class AnyOrder(RuleBasedStateMachine):
                 while self.held[node]:
                     self.answers(node, 0)
         assert all((k, s) in self.outcome for k in self.open for s in DECLARED)
-        assert load.waiting(self.bench.segments) == 0
+        assert load.queued(self.bench.segments).total() == 0
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -114,6 +114,8 @@ def test_a_revision_replaces_the_label_the_words_and_the_totals(store, events):
     label = next(name for name in LABELS if name != first["label"])
     words = {"text": "quite other xylophones", "translation": ""}
     number = store.append(first | {"label": label, "revision": 1, "transcript": words})
+    store.append(first)  # an old one again
+    store.keep()
     ((row),) = queries.segments(store.file, Filter(words="xylophones"), 9)["segments"]
     assert (row["label"], row["revision"], row["number"]) == (label, 1, number)
     old = first["transcript"]["text"]
@@ -169,6 +171,7 @@ def test_this_week_against_last(store, clock):
         week = {-1: "previous", 0: "current"}.get(int((clock.now - begins) // (7 * DAY)))
         if week:
             meant[week] += body["end_s"] - body["start_s"]
+    store.keep()
     found = queries.weeks(store.file, monday)
     for name, seconds in meant.items():
         week = found[name]

@@ -57,7 +57,7 @@ def test_every_view_of_eight_hours_is_fast_and_keeping_them_is_cheap(tmp_path):
     took = {}
     for name, view in VIEWS.items():
         times = []
-        for _ in range(3):
+        for _ in range(5):
             begun = time.perf_counter()
             assert json.dumps(view(store))
             times.append(time.perf_counter() - begun)

@@ -38,16 +38,14 @@ def test_events_get_numbers_without_a_hole_and_are_read_again(store):
     assert store.last() == len(CALL)
 
 
-def test_a_status_a_provisional_verdict_and_a_repetition_get_no_number(store):
-    first = verdict(0, 0.5, 2.0)
-    revised = verdict(0, 0.5, 2.0, "angry", revision=1)
+def test_a_status_a_provisional_verdict_and_a_known_start_get_no_number(store):
     begun = StreamStarted(info=info(AGENT))
+    ended = StreamEnded(stream=AGENT, sequence=1, position=0)
     partial = verdict(1, 2.0, 3.0, part=1)
-    assert add(store, begun, first, first, begun, partial, revised, revised, gap(0, 0.5, 2.0)) == [
-        1, 2, 0, 0, 0, 3, 0, 0,
-    ]  # fmt: skip
     status = Status(hub="1", waiting=0, open_segments=0, nodes=(), fronts=(), refused={}, doubles=0)
-    assert add(store, status) == [0]
+    one = verdict(0, 0.5, 2.0)
+    got = add(store, begun, one, begun, partial, status, ended, ended, begun)
+    assert got == [1, 2, 0, 0, 0, 3, 0, 4]
 
 
 def test_the_same_name_in_another_run_is_another_stream(store):

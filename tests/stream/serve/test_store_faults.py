@@ -200,6 +200,8 @@ def test_damage_in_an_old_page_is_found_when_it_is_read_and_new_events_are_kept(
         store.events(0, None, 9)
     assert store.append(made.verdict(RANDOM, "call/agent", 300)) == 301
     assert len(store.events(7, None, 999)) == 294
+    store.keep()
+    assert len(queries.segments(store.file, Filter(), 999)["segments"]) == 300
 
 
 def test_the_sample_of_the_packing_is_part_of_the_version():

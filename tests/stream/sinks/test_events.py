@@ -61,7 +61,11 @@ def summary():
 PLANTED = (
     verdict(),
     gap(3, 0.5, 1, "call"),
-    StreamStarted(info=info("call")),
+    StreamStarted(
+        info=replace(
+            info("call"), judged=False, heard=False, notice="a machine hears", consent="no"
+        )
+    ),
     StreamEnded(stream="call", sequence=9, position=1_600_000),
     next(nodes()),
     NodeDown(node="S1-0", incarnation="1", service="S1", reason="killed"),
@@ -81,6 +85,7 @@ EVENTS = {
 
 FREE_KEYS = {
     "probabilities", "refused", "emotions_s", "gap_reasons", "streams", "oldest_s", "left_out",
+    "queued",
 }  # fmt: skip
 """Objects whose keys are data: labels, reasons, names."""
 

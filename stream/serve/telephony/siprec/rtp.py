@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from abhinaya.stream.serve.telephony.jitter import JitterBuffer
 from abhinaya.stream.serve.telephony.siprec.sdp import RATE, Law, Media
+from abhinaya.stream.serve.telephony.siprec.sip import plain
 from abhinaya.stream.sources.pcm import to_float
 
 Address = tuple[str, int]
@@ -33,15 +33,6 @@ class Packet:
     timestamp: int
     ssrc: int
     data: bytes
-
-
-def plain(host: str) -> str:
-    """Return an address in its one spelling; what is not an address stays as it is."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def parse(data: bytes) -> Packet | None:

@@ -19,7 +19,7 @@ from abhinaya.stream.serve.telephony.line import Opens
 from abhinaya.stream.serve.telephony.siprec import sip
 from abhinaya.stream.serve.telephony.siprec.call import Ports, RecordedCall
 from abhinaya.stream.serve.telephony.siprec.dialogs import Answerer, Dialog, Invitation, Out, Path
-from abhinaya.stream.serve.telephony.siprec.rtp import plain
+from abhinaya.stream.serve.telephony.siprec.sip import plain
 from abhinaya.stream.settings.siprec import SiprecConfig
 
 TICK_S: Final = 0.05
@@ -153,7 +153,7 @@ class RecordingServer:
         """Return our address as this peer reaches it."""
         if self.config.host:
             return self.config.host
-        return bound if bound not in ("0.0.0.0", "::") else _towards(peer)  # noqa: S104
+        return plain(bound if bound not in ("0.0.0.0", "::") else _towards(peer))  # noqa: S104
 
     def _open(self, now: float, invitation: Invitation) -> RecordedCall:
         return RecordedCall(now, invitation, self._opens, self._ports, self._clock, self.counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -231,6 +232,15 @@ def uri_of(address: str) -> str:
     return found[1].strip() if found else address.partition(";")[0].strip()
 
 
+def plain(host: str) -> str:
+    """Return an address in its one spelling; what is not an address stays as it is."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
 def bracketed(host: str) -> str:
     """Return a host as URIs have it."""
     return f"[{host}]" if ":" in host else host
@@ -250,8 +260,8 @@ def response(
     via = parse_via(top)
     if "rport" in via.parameters:
         top = re.sub(r";\s*rport\s*(=[^;]*)?(?=;|$)", f";rport={source[1]}", top, flags=re.I)
-    if via.host != source[0] or "rport" in via.parameters:
-        top += f";received={source[0]}"
+    if via.host != plain(source[0]) or "rport" in via.parameters:
+        top += f";received={plain(source[0])}"
     to = request.headers.get("to")
     if tag and not parameter(to, "tag"):
         to += f";tag={tag}"

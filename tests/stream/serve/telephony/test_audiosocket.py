@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abhinaya.stream.errors import ConfigError, NetworkError
-from abhinaya.stream.serve.telephony.audiosocket import Frames, SocketSession, address, listen
+from abhinaya.stream.serve.telephony.audiosocket import (
+    AudioSocketServer,
+    Frames,
+    SocketSession,
+    address,
+)
 from abhinaya.stream.serve.telephony.sockets import LineError
 
 ID = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
@@ -85,21 +90,26 @@ def test_a_server_takes_many_calls_and_cuts_off_bad_ones() -> None:
         return got
 
     async def play() -> None:
-        server = await listen("127.0.0.1:0", doors.opens, most=3, idle_s=0.3)
-        port = server.sockets[0].getsockname()[1]
+        server = AudioSocketServer("127.0.0.1:0", doors.opens, most=3, idle_s=0.3)
+        await server.start()
+        port = server.port
         with pytest.raises(NetworkError, match="cannot listen"):
-            await listen(f"127.0.0.1:{port}", doors.opens, most=1)
+            await AudioSocketServer(f"127.0.0.1:{port}", doors.opens, most=1).start()
         other = message(0x01, bytes(16)) + message(0x12, bytes(640)) + message(0x00)
         await asyncio.gather(call(port, CALL), call(port, b"\x99\0\0"), call(port, other))
         await call(port, CALL)  # the same call again, after its end
         silent = call(port, HELLO + message(0x10, bytes(320)))
         twin = call(port, HELLO + message(0x10, bytes(320)))
         await asyncio.gather(silent, twin)
-        server.close()
-        await server.wait_closed()
+        open_call = message(0x01, bytes(16)) + message(0x10, bytes(320))
+        cut = asyncio.create_task(call(port, open_call))
+        while len(doors.lines) < 5:
+            await asyncio.sleep(0.01)
+        await server.stop()
+        await cut
 
     asyncio.run(asyncio.wait_for(play(), 20))
     ended = sorted((line.rate, line.closed) for line in doors.lines)
-    assert ended[:2] == [(8_000, ""), (8_000, "")]
-    assert ended[2][1].startswith("AudioSocket: no audio for 0.3 s")  # its twin was in use
-    assert ended[3:] == [(16_000, "")]
+    assert ended[:3] == [(8_000, "")] * 3
+    assert ended[3][1].startswith("AudioSocket: no audio for 0.3 s")  # its twin was in use
+    assert ended[4:] == [(16_000, "")]

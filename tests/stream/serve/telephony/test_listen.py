@@ -70,7 +70,7 @@ def test_the_published_client_streams_to_it(doors: FakeDoors, host: str) -> None
     got: list[Any] = []
     with client.listen.v1.connect(
         model="nova-3", encoding="linear16", sample_rate="16000", interim_results="true",
-        request_options={"additional_query_parameters": {"call": "call"}},
+        request_options={"additional_query_parameters": {"name": "call"}},
     ) as connection:  # fmt: skip
         connection.on(EventType.MESSAGE, got.append)
         connection.on(EventType.ERROR, got.append)
@@ -134,10 +134,10 @@ def test_a_stranger_is_refused(doors: FakeDoors, host: str) -> None:
 def test_a_second_stream_of_a_call_is_refused_and_the_first_goes_on(
     doors: FakeDoors, host: str
 ) -> None:
-    with dial(host, "encoding=mulaw&call=one") as first:
+    with dial(host, "encoding=mulaw&name=one") as first:
         with pytest.raises(InvalidStatus) as refused:
-            dial(host, "encoding=mulaw&call=one")
-        assert "in use" in refused.value.response.headers["dg-error"]
+            dial(host, "encoding=mulaw&name=one")
+        assert "a call of this name is open" in refused.value.response.headers["dg-error"]
         first.send(b"abc")
         first.send('{"type": "CloseStream"}')
         assert json.loads(first.recv())["duration"] == round(3 / 8_000, 3)
@@ -209,7 +209,7 @@ def test_no_message_breaks_a_session(messages: list[str | bytes]) -> None:
 
 
 FIELDS = st.sampled_from(
-    ["encoding", "sample_rate", "channels", "extra", "call", "channel_names", "multichannel"]
+    ["encoding", "sample_rate", "channels", "extra", "name", "channel_names", "multichannel"]
 )
 VALUES = st.text() | st.sampled_from(["mulaw", "linear16", "8000", "2", "²", "true"])
 

@@ -15,6 +15,16 @@ import pytest
 from fake_lines import FakeDoors, FakeLine, end, served
 from hypothesis import given
 from hypothesis import strategies as st
+from provider_messages import (
+    FORMAT,
+    Message,
+    frame,
+    media,
+    telnyx_start,
+    text,
+    twilio_start,
+)
+from pushed_run import until
 from twilio.request_validator import RequestValidator
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -23,43 +33,7 @@ from abhinaya.stream.serve.telephony import media_streams, sockets
 from abhinaya.stream.serve.telephony.dialects import DIALECTS, TELNYX, TWILIO, VONAGE, parse
 from abhinaya.stream.serve.telephony.session import MediaSession
 from abhinaya.stream.serve.telephony.signature import is_signed, signature
-from abhinaya.stream.serve.telephony.sockets import LineError
-
-Message = dict[str, Any]
-
-FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
-TELNYX_FORMAT = {"encoding": "PCMU", "sample_rate": 8000, "channels": 1}
-
-
-def frame(track: int, number: int) -> bytes:
-    return bytes([track * 100 + number % 100]) * 160
-
-
-def twilio_start(call: str = "CA1", **changes: Any) -> Message:
-    start = {"callSid": call, "tracks": ["inbound", "outbound"], "mediaFormat": FORMAT}
-    own = {"customParameters": {"from": "+15550100", "outbound": "Asha"}}
-    return {"event": "start", "sequenceNumber": "1", "start": start | own | changes}
-
-
-def telnyx_start(call: str = "v2:T1", **changes: Any) -> Message:
-    start = {"call_control_id": call, "media_format": TELNYX_FORMAT} | changes
-    return {"event": "start", "sequence_number": "1", "start": start, "stream_id": "s"}
-
-
-def media(side: int, number: int, /, **changes: Any) -> Message:
-    """The message `number` (from 0) of a track; the provider's clock began 57 ms before it."""
-    body = {
-        "track": ("inbound", "outbound")[side],
-        "chunk": str(number + 1),
-        "timestamp": str(57 + number * 20),
-        "payload": base64.b64encode(frame(side, number)).decode(),
-    }
-    return {"event": "media", "media": body | changes}
-
-
-def text(*messages: Message) -> list[str]:
-    return [json.dumps(message) for message in messages]
-
+from abhinaya.stream.serve.telephony.sockets import LineError, closing
 
 CONNECTED: Message = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
 STOP: Message = {"event": "stop", "stop": {}}
@@ -172,7 +146,7 @@ def test_wrong_messages_are_refused_by_name(messages: list[str], reason: str) ->
     with pytest.raises(LineError) as refused:
         run("twilio", messages, 0.02)
     assert reason in str(refused.value)
-    assert len(refused.value.close_reason.encode()) <= 123
+    assert len(closing(refused.value)[1].encode()) <= 123
 
 
 JSON = st.recursive(
@@ -228,13 +202,16 @@ def test_bad_calls_are_cut_off_with_a_code_and_the_other_goes_on(
     with dial(host) as good:
         for message in text(CONNECTED, twilio_start("CA-good"), media(0, 0)):
             good.send(message)
-        while not doors.lines:
-            pass
+        until(lambda: bool(doors.lines), "the call")
         bad: list[tuple[Callable[[ClientConnection], None], int, str]] = [
             (lambda c: c.send(b"audio"), 1003, "message: binary, but text is due; send JSON"),
             (lambda c: c.send("audio"), 1007, "message: JSON is malformed"),
             (lambda c: c.send("x" * 70_000), 1009, "message: 70000 bytes"),
-            (lambda c: c.send(text(twilio_start("CA-good"))[0]), 1008, "twilio:CA-good: in use"),
+            (
+                lambda c: c.send(text(twilio_start("CA-good"))[0]),
+                1008,
+                "twilio:CA-good: a call of this name",
+            ),
         ]
         for act, code, reason in bad:
             with dial(host) as client:
@@ -268,11 +245,9 @@ def test_a_revoked_token_ends_its_call(
 def test_a_connection_that_breaks_off_is_said(doors: FakeDoors, host: str) -> None:
     with dial(host) as client:
         client.send(text(twilio_start("CA-b"))[0])
-        while doors.lines[-1].name != "twilio:CA-b":
-            pass
+        until(lambda: doors.lines[-1].name == "twilio:CA-b", "the call")
         client.socket.close()
-        while doors.lines[-1].closed is None:
-            pass
+        until(lambda: doors.lines[-1].closed is not None, "its end")
     assert doors.lines[-1].closed == "connection: broke off with code 1006; connect again"
 
 
@@ -281,8 +256,7 @@ def test_too_many_calls_are_told_to_come_later(doors: FakeDoors, host: str) -> N
         for number in range(3):
             client = open_now.enter_context(dial(host))
             client.send(text(twilio_start(f"CA-{number}"))[0])
-            while doors.lines[-1].name != f"twilio:CA-{number}":
-                pass
+            until(lambda n=number: doors.lines[-1].name == f"twilio:CA-{n}", "the call")
         with dial(host) as late:
             late.send(text(twilio_start("CA-3"))[0])
             assert end(late) == (1013, "twilio:CA-3: too many calls; try again later")

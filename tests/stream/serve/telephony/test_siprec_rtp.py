@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from recorder_client import rtp, sdp, sdp_line, sound
 
 from abhinaya.stream.serve.telephony.siprec import sdp as offers
-from abhinaya.stream.serve.telephony.siprec.rtp import Receiver, parse, plain
+from abhinaya.stream.serve.telephony.siprec.rtp import Receiver, parse
+from abhinaya.stream.serve.telephony.siprec.sip import plain
 from abhinaya.stream.sources.pcm import to_float
 
 FIRST, NAT, STRANGER = ("192.0.2.1", 4_000), ("198.51.100.1", 9), ("203.0.113.9", 4_000)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from places import ROOT
+from provider_messages import written
 
 from abhinaya.stream.serve.telephony.width import WidthCheck
 from abhinaya.stream.sources.base import InputConfig, SampleFormat
 from abhinaya.stream.sources.file import open_file
-from abhinaya.stream.sources.pcm import to_float
 
 KINDS: tuple[SampleFormat, ...] = ("s16le", "mulaw", "alaw", "f32le")
 
@@ -18,16 +18,6 @@ KINDS: tuple[SampleFormat, ...] = ("s16le", "mulaw", "alaw", "f32le")
 def speech() -> np.ndarray:
     opened = open_file(InputConfig(what=str(ROOT / "bench/demo/call.opus")), lambda _: None)
     return np.concatenate([chunk.samples[:, 0] for chunk in opened.chunks()])[::2].copy()
-
-
-def written(samples: np.ndarray, kind: SampleFormat) -> bytes:
-    if kind == "f32le":
-        return samples.astype("<f4").tobytes()
-    if kind == "s16le":
-        return (samples * 32_767).astype("<i2").tobytes()
-    values = to_float(bytes(range(256)), kind)
-    order = np.argsort(values)
-    return order[np.searchsorted(values[order], samples).clip(0, 255)].astype(np.uint8).tobytes()
 
 
 def warning(kind: SampleFormat, data: bytes) -> str:

@@ -1,0 +1,1 @@
+"""What operators watch: metrics, health, traces. No words and no names of streams or people."""

@@ -1,0 +1,198 @@
+"""`/metrics`: counters of events, and what the hub says of itself, in the form of Prometheus.
+
+The run's thread writes, that of the web server reads. Names and labels: docs/operations.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import prometheus_client as prometheus
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from abhinaya.stream.serve.calls import Traffic
+from abhinaya.stream.serve.telemetry.causes import cause_of
+from abhinaya.stream.settings.config import Config, workers_of
+from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, StreamStarted, Verdict
+
+LATENCIES: Final = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
+CELL: Final = "main"
+"""A hub with its nodes is a cell; a gateway has one hub."""
+FRESH_S: Final = 10.0
+"""Age after which the hub's last status says nothing about now."""
+MAX_OPEN: Final = 100_000
+"""Streams of which it is remembered that they are open."""
+
+prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """A sink that counts.
+
+    Args:
+        config: the line-up, which says how many nodes each service should have.
+        clock: seconds of a monotonic clock.
+
+    """
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        self.restarts: Mapping[str, int] = {}
+        """Of processes, by kind; the supervisor counts them."""
+        self.traffic = Traffic()
+        """What the calls have brought."""
+        self.refused: Counter[str] = Counter()
+        """Requests that the gateway has refused, by status or close code."""
+        self._clock = clock
+        self._wanted = {name: worker.replicas for name, worker in workers_of(config).items()}
+        for name, worker in workers_of(config).items():
+            if worker.host:  # the nodes of another service offer this one too
+                self._wanted[name] = self._wanted[worker.host]
+        self._status: tuple[Status, float] | None = None
+        self._open: OrderedDict[str, bool] = OrderedDict()
+        """Open streams, and whether each is live."""
+        self._ended: Counter[str] = Counter()
+        self._registry = registry = prometheus.CollectorRegistry(auto_describe=False)
+        self._segments = prometheus.Counter(
+            "abhinaya_segments",
+            "Segments by outcome (a label, unknown, or gap) and the cause of the last two",
+            ["outcome", "cause"],
+            registry=registry,
+        )
+        self._latency = prometheus.Histogram(
+            "abhinaya_verdict_latency_seconds",
+            "Time from the end of speech to the verdict, of live streams",
+            buckets=LATENCIES,
+            registry=registry,
+        )
+        self._missing = prometheus.Counter(
+            "abhinaya_votes_missing",
+            "Votes that a verdict does without",
+            ["voter", "reason"],
+            registry=registry,
+        )
+        self._batches = prometheus.Histogram(
+            "abhinaya_node_batch_seconds",
+            "Time of the batch that an answer was part of",
+            ["service"],
+            buckets=LATENCIES,
+            registry=registry,
+        )
+        registry.register(self)
+
+    # --- the run's thread -------------------------------------------------------------------------
+
+    def write(self, event: Event, now_unix_s: float) -> None:
+        """Count one event."""
+        match event:
+            case Verdict(revision=0):
+                self._verdict(event, now_unix_s)
+            case Gap(reason=reason):
+                self._segments.labels("gap", cause_of(reason)).inc()
+            case StreamStarted(info=info):
+                self._open[info.stream] = info.live
+                if len(self._open) > MAX_OPEN:
+                    self._open.popitem(last=False)
+            case StreamEnded():
+                if self._open.pop(event.stream, None) is not None:
+                    self._ended["broken" if event.reason else "ended"] += 1
+            case Status():
+                self._status = event, self._clock()
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Do nothing: the counters end with the process."""
+
+    def _verdict(self, event: Verdict, now_unix_s: float) -> None:
+        self._segments.labels(event.label, cause_of(event.reason)).inc()
+        if self._open.get(event.stream):
+            self._latency.observe(max(0.0, now_unix_s - event.captured_unix_s))
+        for missing in event.missing:
+            self._missing.labels(missing.voter, cause_of(missing.reason)).inc()
+        for vote in event.votes:
+            self._batches.labels(vote.voter).observe(vote.run_ms / 1000)
+        if event.transcript is not None:
+            self._batches.labels("asr").observe(event.transcript.run_ms / 1000)
+
+    # --- any thread -------------------------------------------------------------------------------
+
+    def text(self) -> bytes:
+        """Return all metrics in the text form of Prometheus."""
+        return prometheus.generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is read at the moment of a scrape."""
+        yield from self._of_hub()
+        live = list(self._open.copy().values())
+        streams = GaugeMetricFamily(
+            "abhinaya_streams",
+            "Open streams (live, file), and those that have ended or broken off since the start",
+            labels=["state"],
+        )
+        states = {"live": sum(live), "file": len(live) - sum(live)}
+        for state, count in (states | {s: self._ended[s] for s in ("ended", "broken")}).items():
+            streams.add_metric([state], count)
+        yield streams
+        frames = CounterMetricFamily(
+            "abhinaya_ingest_frames",
+            "Messages with audio that came from outside",
+            labels=["protocol", "track"],
+        )
+        for (protocol, track), count in dict(self.traffic.frames).items():
+            frames.add_metric([protocol, track], count)
+        yield frames
+        restarts = CounterMetricFamily(
+            "abhinaya_restarts", "Processes started again after their death", labels=["process"]
+        )
+        for process, count in ({"hub": 0} | dict(self.restarts)).items():
+            restarts.add_metric([process], count)
+        yield restarts
+
+    def _of_hub(self) -> Iterator[Metric]:
+        status, at = self._status or (None, 0.0)
+        if status is not None and self._clock() - at > FRESH_S:
+            status = None
+        waiting = GaugeMetricFamily(
+            "abhinaya_hub_tasks_waiting",
+            "Segments that wait for a node",
+            labels=["service", "cell"],
+        )
+        oldest = GaugeMetricFamily(
+            "abhinaya_hub_oldest_task_seconds",
+            "Age of the oldest segment that a service has not answered",
+            labels=["service"],
+        )
+        nodes = GaugeMetricFamily(
+            "abhinaya_nodes",
+            "Nodes of a service: ready, suspect (silent or slow), missing",
+            labels=["service", "state"],
+        )
+        suspects = {suspect.name for suspect in status.suspects} if status else set()
+        loads = status.nodes if status else ()
+        for service, wanted in self._wanted.items():
+            if status is not None:
+                waiting.add_metric([service, CELL], status.queued.get(service, 0))
+                oldest.add_metric([service], status.oldest_s.get(service, 0.0))
+            names = {load.node for load in loads if load.service == service}
+            counts = {"ready": len(names - suspects), "suspect": len(names & suspects)}
+            for state, count in (counts | {"missing": max(0, wanted - len(names))}).items():
+                nodes.add_metric([service, state], count)
+        yield from (waiting, oldest, nodes)
+        refused = CounterMetricFamily(
+            "abhinaya_messages_refused",
+            "What was refused: messages of processes, requests, audio that came late or too fast",
+            labels=["reason"],
+        )
+        counts_of: Counter[str] = Counter()
+        for reason, count in (self._status[0].refused if self._status else {}).items():
+            counts_of[f"hub: {cause_of(reason)}"] += count
+        for code, count in dict(self.refused).items():
+            counts_of[f"gateway: {code}"] += count
+        for source, count in dict(self.traffic.lost).items():
+            counts_of[f"audio: {source}"] += count
+        for reason, count in counts_of.items():
+            refused.add_metric([reason], count)
+        yield refused

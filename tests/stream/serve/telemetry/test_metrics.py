@@ -1,0 +1,192 @@
+"""`/metrics`: what is counted, that no name of a stream gets in, and that the docs list it all."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import fakes
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from places import ROOT
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from abhinaya.stream.run.supervisor import Spec, node_specs
+from abhinaya.stream.serve.telemetry.causes import CAUSES, cause_of
+from abhinaya.stream.serve.telemetry.metrics import FRESH_S, LATENCIES, Metrics
+from abhinaya.stream.wire import messages as m
+
+NOW = 1_000_002.0
+"""Two seconds after the speech of `fakes.verdict` has ended."""
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def values(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """(name, label values in the order of the labels' names) -> value, of all that is not 0."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parse(metrics.text().decode())
+        for sample in family.samples
+        if sample.value
+    }
+
+
+def status(**changes: Any) -> m.Status:
+    fields: dict[str, Any] = {
+        "hub": "h", "waiting": 3, "open_segments": 4, "fronts": ("front-0",), "doubles": 0,
+        "nodes": (
+            m.NodeLoad(node="S1-0", service="S1", held=1, done=9, checked_s=2.0),
+            m.NodeLoad(node="T2-0", service="T2", held=0, done=9),
+        ),
+        "refused": {"stream 'anna' has ended": 2, "stream 'bert' is not this front's": 1},
+        "suspects": (m.Suspect(name="T2-0", reason="was silent", limit_s=4.0),),
+        "oldest_s": {"S1": 1.5}, "queued": {"S1": 3},
+    }  # fmt: skip
+    return m.Status(**(fields | changes))
+
+
+def filled(clock: Clock | None = None) -> Metrics:
+    """Metrics after a bit of everything."""
+    metrics = Metrics(fakes.config(), clock or Clock())
+    missing = (m.Missing(voter="T2", reason="no transcript: S1-0 was killed by SIGKILL"),)
+    for event in (
+        m.StreamStarted(info=fakes.info("anna", live=True)),
+        m.StreamStarted(info=fakes.info("bert", live=False)),
+        m.StreamStarted(info=fakes.info("cora", live=True)),
+        fakes.verdict(0, "anna", missing=missing),
+        fakes.verdict(0, "anna", revision=1, label="sad"),
+        fakes.verdict(0, "bert", label="unknown", reason="2 votes of at least 3"),
+        fakes.gap(1, "anna", reason="overload: 9 later segments were waiting"),
+        m.StreamEnded(stream="cora", sequence=0, position=0, reason="the line of cora was cut"),
+        status(),
+    ):
+        metrics.write(event, NOW)
+    metrics.restarts = {Spec("hub", "abhinaya.stream.hub.main").kind: 1, "S1": 2}
+    metrics.traffic.frames["twilio", "0"] += 50
+    metrics.traffic.lost["twilio"] += 2
+    metrics.refused["401"] += 7
+    return metrics
+
+
+def test_events_and_the_status_of_the_hub_become_metrics() -> None:
+    found = values(filled())
+    of_batches = {key: found.pop(key) for key in list(found) if "batch" in key[0]}
+    of_latency = {key: found.pop(key) for key in list(found) if "latency" in key[0]}
+    assert found == {
+        ("abhinaya_segments_total", "", "happy"): 1,
+        ("abhinaya_segments_total", "too few votes", "unknown"): 1,
+        ("abhinaya_segments_total", "overload", "gap"): 1,
+        ("abhinaya_votes_missing_total", "no transcript", "T2"): 1,
+        ("abhinaya_hub_tasks_waiting", "main", "S1"): 3,
+        ("abhinaya_hub_oldest_task_seconds", "S1"): 1.5,
+        ("abhinaya_nodes", "S1", "ready"): 1,
+        ("abhinaya_nodes", "T2", "suspect"): 1,
+        ("abhinaya_nodes", "asr", "missing"): 1,
+        ("abhinaya_nodes", "ST1", "missing"): 1,
+        ("abhinaya_streams", "live"): 1,
+        ("abhinaya_streams", "file"): 1,
+        ("abhinaya_streams", "broken"): 1,
+        ("abhinaya_ingest_frames_total", "twilio", "0"): 50,
+        ("abhinaya_restarts_total", "hub"): 1,
+        ("abhinaya_restarts_total", "S1"): 2,
+        ("abhinaya_messages_refused_total", "hub: unknown stream"): 3,
+        ("abhinaya_messages_refused_total", "gateway: 401"): 7,
+        ("abhinaya_messages_refused_total", "audio: twilio"): 2,
+    }
+    name = "abhinaya_verdict_latency_seconds"
+    assert of_latency[name + "_count",] == 1, "files and revisions have no latency"
+    assert of_latency[name + "_sum",] == 2
+    assert (name + "_bucket", "1.5") not in of_latency
+    assert [of_latency[name + "_bucket", str(b)] for b in LATENCIES if b >= 2] == [1, 1, 1, 1]
+    assert of_batches["abhinaya_node_batch_seconds_count", "S1"] == 2
+
+
+def test_a_hub_that_is_silent_has_no_nodes_and_no_queue() -> None:
+    clock = Clock()
+    metrics = filled(clock)
+    clock.now += FRESH_S + 1
+    found = values(metrics)
+    assert found["abhinaya_nodes", "S1", "missing"] == 1
+    assert not [key for key in found if key[0].startswith("abhinaya_hub")]
+    assert ("abhinaya_messages_refused_total", "hub: unknown stream") in found
+
+
+def test_a_process_is_counted_by_its_kind() -> None:
+    specs = [
+        Spec("host-17-front-3", "abhinaya.stream.front.main"),
+        Spec("push", "abhinaya.stream.front.push"),
+        *node_specs("asr", 2, ["S1"]),
+    ]
+    assert [spec.kind for spec in specs] == ["front", "push", "asr", "asr"]
+
+
+@fakes.patient
+@given(st.text(alphabet='xyz\n"\\{}é☃', min_size=12, max_size=40), st.data())
+def test_no_name_and_no_text_of_others_becomes_a_label(name: str, data: st.DataObject) -> None:
+    metrics = Metrics(fakes.config())
+    reason = data.draw(
+        st.sampled_from(
+            (f"stream {name!r} is not this front's", f"late: {name}", name, f"{name} x")
+        )
+    )
+    for event in (
+        m.StreamStarted(info=fakes.info(name, live=True)),
+        fakes.verdict(0, name, label="unknown", reason=reason,
+                      missing=(m.Missing(voter="T2", reason=reason),)),
+        fakes.gap(1, name, reason=reason),
+        m.StreamEnded(stream=name, sequence=2, position=0, reason=reason),
+        status(refused={reason[:200]: 1}),
+    ):  # fmt: skip
+        metrics.write(event, NOW)
+    labels = {
+        value
+        for family in parse(metrics.text().decode())
+        for sample in family.samples
+        for value in sample.labels.values()
+    }
+    assert not [label for label in labels if name in label]
+    assert cause_of(reason) in CAUSES
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("late: is being processed", "late"),
+        ("overload: its turn came too late", "overload"),
+        ("not judged (compliance)", "not judged"),
+        ("no words recognised", "no words"),
+        ("too little speech", "too little speech"),
+        ("asr-0 was killed by SIGKILL", "process died"),
+        ("asr-0 has been stuck for 20.0 s in one batch", "process died"),
+        ("refused by the hub: it overlaps the item before", "refused by the hub"),
+        ("the microphone lost 512 samples", "audio lost"),
+        ("message: malformed (Object missing required field `type`)", "malformed"),
+        ("the role reader may not send Segment", "not allowed"),
+        ("S1 gave numbers that are not probabilities", "wrong answer"),
+        ("S1: its answer to the test recording is wrong", "test recording"),
+        ("RuntimeError: out of memory", "other"),
+        ("", ""),
+    ],
+)
+def test_reasons_have_a_cause(reason: str, cause: str) -> None:
+    assert cause_of(reason) == cause
+
+
+def test_the_docs_list_each_metric_with_its_labels() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(abhinaya_\w+)` \| (\w+) \| ([^|]*) \|", text, re.M)
+    listed = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    found = {}
+    for family in parse(filled().text().decode()):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        assert family.documentation
+        labels = {label for sample in family.samples for label in sample.labels}
+        found[name] = (family.type, labels - {"le"})
+    assert found == listed
