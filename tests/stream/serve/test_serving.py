@@ -158,7 +158,7 @@ def test_a_signal_ends_live_streams_and_what_was_said_is_kept() -> None:
         url = f"ws://127.0.0.1:{program.port}/v1/events?from=0"
         heard: list[dict[str, Any]] = []
         with connect(url, additional_headers={"Authorization": f"Bearer {program.token}"}) as ws:
-            while not any(event["type"] == "verdict" for event in heard):
+            while sum(event["type"] == "stream_started" for event in heard) < 2:
                 heard.append(json.loads(ws.recv(20)))
         assert program.stop() == 0
         errors = (folder / "stderr").read_text()
