@@ -137,7 +137,7 @@ def opened(
     tokens = Tokens(data)
     with (
         closing(Store(data / "history.sqlite", report)) as store,
-        closing(Calls(directory)) as calls,
+        closing(Calls(directory, config.serve)) as calls,
     ):
         board = Board(store)
         yield Gateway(
