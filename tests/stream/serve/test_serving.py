@@ -142,9 +142,7 @@ def test_the_published_openai_client_gets_its_formats_and_our_verdicts(
     full = transcribe("verbose_json")
     assert len(full.segments) == len(verdicts) == len(full.model_extra["verdicts"])
     assert 24 < full.duration < 26
-    assert transcribe("text").strip() == plain.text
     assert transcribe("srt").count("-->") == len(verdicts)
-    assert transcribe("vtt").startswith("WEBVTT")
     with pytest.raises(openai.UnprocessableEntityError, match="is text, not audio"):
         transcribe("json", b"no audio at all " * 100)
     with pytest.raises(openai.AuthenticationError):
