@@ -285,3 +285,15 @@ def test_beyond_this_machine_only_with_tls_or_a_proxy(tmp_path: Path) -> None:
         running(tmp_path, tls=(tmp_path / "token", tmp_path / "key.pem")),
     ):
         pass
+
+
+def test_a_body_that_does_not_come_ends_its_connection(tmp_path: Path) -> None:
+    with running(tmp_path, idle_s=0.5) as web:
+        head = b"POST /v1/%s HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n"
+        for path in (b"session", b"twilio/voice"):  # both read it before they know who sends it
+            with socket.create_connection(("127.0.0.1", web.port), 5) as peer:
+                peer.sendall(head % path)
+                answer = b""
+                while piece := peer.recv(1000):
+                    answer += piece
+                assert answer.startswith(b"HTTP/1.1 408 ")
