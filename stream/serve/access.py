@@ -84,7 +84,7 @@ class Tokens:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            if not self.own.exists():
+            if not self.own.exists() or not self.own.stat().st_size:
                 write_private(self.own, f"{new_token()}\n".encode())
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
@@ -107,7 +107,8 @@ class Tokens:
         known = {p.digest: p for path in self._folder.glob("*.json") if (p := _read(path))}
         try:
             own = self.own.read_text("utf-8").strip()
-            known[digest(own)] = Principal(OWNER, "admin", digest(own))
+            if own:  # an empty token would let everybody in
+                known[digest(own)] = Principal(OWNER, "admin", digest(own))
         except (OSError, UnicodeDecodeError) as error:
             _LOG.warning("%s cannot be read: %s", self.own, type(error).__name__)
         self._known, self._read_at = known, time.monotonic()
@@ -171,6 +172,8 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -26,7 +26,6 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",
 }
 
 
@@ -41,7 +40,10 @@ class WithHeaders:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                keeps = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
+                headers.setdefault("Cache-Control", keeps)
+                headers.update(HEADERS)
             await send(message)
 
         await self._app(scope, receive, with_headers)
