@@ -1,7 +1,7 @@
 // The rules that fired, and who has seen to them.
 import { html, useState } from "./ui.js";
 import { api } from "./api.js";
-import { clock, share } from "./format.js";
+import { clock, plural, share } from "./format.js";
 import { Empty, Mark, Problem, When } from "./parts.js";
 import { useStore } from "./store.js";
 
@@ -12,7 +12,7 @@ function Alert({ alert, stream, onDone, onProblem }) {
     <div class="alert-head"><b class="alert-rule">${alert.rule}</b><${Mark} label=${alert.label} />
       <a href=${where}>${alert.stream ?? stream?.name}</a><span class="quiet right"><${When} at=${alert.wall_time} /></span></div>
     <p class="alert-text">${alert.text || html`<span class="quiet">no words</span>`}</p>
-    <div class="alert-foot"><span class="quiet">${alert.segments} segments from ${clock(alert.start_s)} to ${clock(alert.end_s)}, confidence ${share(alert.confidence)}</span>
+    <div class="alert-foot"><span class="quiet">${plural(alert.segments, "segment")} from ${clock(alert.start_s)} to ${clock(alert.end_s)}, confidence ${share(alert.confidence)}</span>
       ${alert.by ? html`<span class="right">acknowledged by <b>${alert.by}</b>${alert.at && html` <${When} at=${alert.at} />`}</span>`
         : html`<button class="right" onClick=${take} aria-label=${`Acknowledge ${alert.rule}, ${alert.stream ?? ""}`}>Acknowledge</button>`}</div></li>`;
 }

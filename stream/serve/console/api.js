@@ -59,6 +59,11 @@ export const api = {
   exportOf: (stream, format) => `/v1/history/export${query({ stream, format })}`,
   corrections: "/v1/history/corrections",
   demo: () => post("/v1/files", { demo: true }),
-  ready: () => ask("/readyz"),
+  /** Return what is missing before speech can be judged. A gateway that is not ready answers with 503. */
+  async missing() {
+    const answer = await fetch("/readyz").catch(() => null);
+    const body = await answer?.json().catch(() => null);
+    return body?.status === "ok" ? [] : body?.missing ?? ["the server does not say"];
+  },
   listen: (name) => socket(`/v1/listen${query({ encoding: "linear16", sample_rate: 16000, channels: 1, interim_results: true, name })}`),
 };

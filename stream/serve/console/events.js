@@ -5,6 +5,7 @@ import { state, touch } from "./store.js";
 
 const KEPT_ENDED = 200;
 const KEPT_REMARKS = 50;
+const KEPT_REASONS = 30;
 const KEPT_DEPTHS = 600;
 const KEPT_ALERTS = 2000;
 
@@ -103,7 +104,8 @@ export function putAlert(alert) {
 const HANDLERS = {
   verdict,
   gap(event) {
-    state.gaps.set(event.reason, (state.gaps.get(event.reason) ?? 0) + 1);
+    const reason = state.gaps.has(event.reason) || state.gaps.size < KEPT_REASONS ? event.reason : "other reasons";
+    state.gaps.set(reason, (state.gaps.get(reason) ?? 0) + 1);
     touch("system");
     segment(event, "gap");
   },

@@ -22,6 +22,9 @@ export const share = (value) => (value === null || value === undefined ? "–" :
 export const ms = (value) => (value === null || value === undefined ? "–" : `${Math.round(value)} ms`);
 export const number = (value) => (value ?? 0).toLocaleString("en");
 
+/** Return a number with its noun: 1 segment, 2 segments. */
+export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+
 /** Return a moment (ISO text or milliseconds) in the reader's own time. */
 export function moment(value) {
   const at = new Date(value);

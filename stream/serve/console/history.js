@@ -1,7 +1,7 @@
 // What was said and decided before: search, this week against last, export.
 import { html, useState } from "./ui.js";
 import { api } from "./api.js";
-import { clock, number, share, span } from "./format.js";
+import { clock, plural, share, span } from "./format.js";
 import { Bar, Empty, LabelChoice, Mark, Problem, When, useLoaded } from "./parts.js";
 import { LABELS, UNKNOWN } from "./palette.js";
 
@@ -28,14 +28,15 @@ function Weeks() {
   return html`<section class="card" aria-labelledby="weeks-title"><h2 id="weeks-title">This week against last</h2>
     <label class="field">Party <select value=${party} onChange=${(event) => setParty(event.target.value)}><option value="">all parties</option>
       ${parties.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
-    <p class="quiet">${number(current.segments)} segments, ${span(current.speech_s)} of speech; last week ${number(previous.segments)}, ${span(previous.speech_s)}.</p>
+    <p class="quiet">${plural(current.segments, "segment")}, ${span(current.speech_s)} of speech; last week ${previous.segments ? `${plural(previous.segments, "segment")}, ${span(previous.speech_s)}` : "nothing"}.</p>
     ${labels.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Comparison of the weeks"><table class="weeks">
       <thead><tr><th scope="col">Label</th><th scope="col">This week</th><th scope="col">Last week</th><th scope="col">Change</th></tr></thead>
       <tbody>${labels.map((label) => {
         const [now, then] = [of(current, label), of(previous, label)];
         const points = Math.round((now - then) * 100);
         return html`<tr key=${label}><th scope="row"><${Mark} label=${label} /></th><td><${Bar} value=${now} label=${label} /> ${share(now)}</td>
-          <td class="last"><${Bar} value=${then} label=${label} /> ${share(then)}</td><td>${points > 0 ? `▲ ${points}` : points < 0 ? `▼ ${-points}` : "="}</td></tr>`;
+          <td class="last">${previous.segments ? html`<${Bar} value=${then} label=${label} /> ${share(then)}` : "–"}</td>
+          <td>${!previous.segments || !current.segments ? "–" : points > 0 ? `▲ ${points}` : points < 0 ? `▼ ${-points}` : "="}</td></tr>`;
       })}</tbody></table></div>` : html`<${Empty}>No speech in these two weeks.<//>`}</section>`;
 }
 

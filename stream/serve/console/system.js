@@ -1,7 +1,7 @@
 // What runs, what waits, what was lost, and what the monitor does not hear.
 import { html } from "./ui.js";
 import { api } from "./api.js";
-import { number, span } from "./format.js";
+import { number, plural, span } from "./format.js";
 import { Chart, Empty, Mark, When, useLoaded, useNow } from "./parts.js";
 import { useStore } from "./store.js";
 
@@ -9,19 +9,22 @@ function Fact({ name, value, bad }) {
   return html`<div class=${bad ? "bad" : ""}><dt>${name}</dt><dd>${bad && html`<span class="flag" aria-hidden="true">!</span> `}${value}</dd></div>`;
 }
 
+/** When a node was last right about the test recording (the canary). */
+const checked = (load) => (load?.checked_s === undefined ? "–" : `right ${span(load.checked_s)} ago`);
+
 function Nodes({ nodes, held }) {
   if (!nodes.length) return html`<${Empty}>No node has said that it is ready.<//>`;
-  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of nodes"><table><thead><tr>${["Node", "Service", "State", "Holds", "Done", "Model", "Licence"].map((name) => html`<th scope="col" key=${name}>${name}</th>`)}</tr></thead>
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of nodes"><table><thead><tr>${["Node", "Service", "State", "Holds", "Done", "Test recording", "Model", "Licence"].map((name) => html`<th scope="col" key=${name}>${name}</th>`)}</tr></thead>
     <tbody>${nodes.map((node) => html`<tr key=${`${node.node} ${node.service}`}><th scope="row">${node.node}</th><td>${node.service}</td>
-      <td>${node.up ? "ready" : html`<b class="flag">down</b> ${node.reason}`}</td><td>${held(node)?.held ?? "–"}</td><td>${number(held(node)?.done)}</td>
+      <td>${node.up ? "ready" : html`<b class="flag">down</b> ${node.reason}`}</td><td>${held(node)?.held ?? "–"}</td><td>${number(held(node)?.done)}</td><td>${checked(held(node))}</td>
       <td>${node.model} <span class="quiet">${node.version}</span></td><td>${node.licence}${node.noncommercial ? html` <b class="flag">non-commercial</b>` : ""}</td></tr>`)}</tbody></table></div>`;
 }
 
 /** What is not heard: [what, why]. */
 function unheard(state) {
   const found = [];
-  for (const [voter, streams] of Object.entries(state.status?.left_out ?? {})) found.push([`${voter}`, `left out for ${streams} live streams: the nodes do not keep up`]);
-  for (const [reason, times] of state.gaps) found.push([`${times} gap${times > 1 ? "s" : ""}`, reason]);
+  for (const [voter, streams] of Object.entries(state.status?.left_out ?? {})) found.push([`${voter}`, `left out for ${plural(streams, "live stream")}: the nodes do not keep up`]);
+  for (const [reason, times] of state.gaps) found.push([plural(times, "gap"), reason]);
   for (const node of state.nodes.values()) if (!node.up) found.push([node.service, `${node.node} is down: ${node.reason}`]);
   for (const row of state.streams.values()) {
     if (!row.judged) found.push([row.name, "not judged (compliance)"]);
@@ -33,24 +36,23 @@ function unheard(state) {
 export function System() {
   const state = useStore("system", "link");
   const now = useNow(5);
-  const ready = useLoaded(() => api.ready().catch((error) => ({ ready: false, reason: error.message })), Math.floor(now / 10000));
+  const { value: lacks } = useLoaded(api.missing, Math.floor(now / 10000));
   const { status, link } = state;
   const services = new Map((status?.nodes ?? []).map((node) => [`${node.node} ${node.service}`, node]));
   const depths = state.depths.length ? [0, 1, 2].map((i) => state.depths.map((point) => point[i])) : null;
   const refused = Object.entries(status?.refused ?? {});
   const oldest = Object.entries(status?.oldest_s ?? {}).sort((a, b) => b[1] - a[1]);
   const missing = unheard(state);
-  const canary = ready.value?.checks ?? {};
   return html`<div class="page system"><div class="head"><h1>System</h1></div>
     <section class="card" aria-labelledby="health-title"><h2 id="health-title">Health</h2><dl class="facts">
-      <${Fact} name="Ready" value=${ready.value ? (ready.value.ready ? "yes" : `no: ${ready.value.reason ?? ""}`) : "asking"} bad=${ready.value && !ready.value.ready} />
-      ${Object.entries(canary).map(([name, text]) => html`<${Fact} key=${name} name=${name} value=${String(text)} bad=${String(text) !== "ok"} />`)}
+      <${Fact} name="Ready to judge speech" value=${lacks ? (lacks.length ? "no" : "yes") : "asking"} bad=${lacks?.length > 0} />
       <${Fact} name="Waiting tasks" value=${status ? number(status.waiting) : "–"} /><${Fact} name="Open segments" value=${status ? number(status.open_segments) : "–"} />
-      <${Fact} name="Inputs read by" value=${status ? status.fronts.length : "–"} /></dl></section>
+      <${Fact} name="Input processes" value=${status ? status.fronts.length : "–"} /></dl>
+      ${lacks?.length > 0 && html`<ul class="plain">${lacks.map((text) => html`<li key=${text}>${text}</li>`)}</ul>`}</section>
     <section class="card" aria-labelledby="nodes-title"><h2 id="nodes-title">Nodes and licences</h2>
       <${Nodes} nodes=${[...state.nodes.values()]} held=${(node) => services.get(`${node.node} ${node.service}`)} /></section>
     <div class="columns"><section class="card" aria-labelledby="queue-title"><h2 id="queue-title">Queues</h2>
-        ${depths ? html`<${Chart} data=${depths} series=${[{ label: "angry" }, { label: "sad", dash: [4, 3] }]} name="Waiting tasks and open segments over the last minutes" />
+        ${depths ? html`<${Chart} data=${depths} y=${{ range: (_, low, high) => [0, Math.max(5, high)] }} series=${[{ label: "angry" }, { label: "sad", dash: [4, 3] }]} name="Waiting tasks and open segments over the last minutes" />
           <ul class="key"><li><i class="key-line e-angry" />waiting tasks</li><li><i class="key-line dashed e-sad" />open segments</li></ul>` : html`<${Empty}>No status yet.<//>`}
         ${oldest.length > 0 && html`<ul class="plain">${oldest.map(([service, seconds]) => html`<li key=${service}><b>${service}</b> oldest segment waits ${span(seconds)}</li>`)}</ul>`}</section>
       <section class="card" aria-labelledby="drops-title"><h2 id="drops-title">Drops</h2><dl class="facts">

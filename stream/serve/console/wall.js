@@ -2,13 +2,15 @@
 import { html, memo, useEffect, useLayoutEffect, useRef, useState } from "./ui.js";
 import { byNeed, step, STEPS } from "./attention.js";
 import { api } from "./api.js";
-import { span } from "./format.js";
+import { plural, span } from "./format.js";
 import { Empty, Level, Mark, Problem, useNow } from "./parts.js";
 import { go } from "./route.js";
 import { useStore } from "./store.js";
 
 const SORT_MS = 1500; // rows that jump at each event cannot be read
 const RESTS_MS = 4000; // the order stays after a move of the pointer, a key or a scroll
+const TILES = 12;
+const FEW = 4; // tiles that get larger letters
 const SPARE = 4; // rows drawn beyond the edges
 
 /** Return the rows in order; it changes at most once in SORT_MS, and not while the list rests. */
@@ -34,7 +36,7 @@ const Row = memo(({ row, age, index, top, chosen }) => {
     <span role="cell" class="c-level"><${Level} step=${need} /></span>
     <span role="cell" class="c-name"><a href=${`#/call/${row.id}`}>${row.party || row.call}</a>${row.party && html`<span class="quiet">${row.call}</span>`}</span>
     <span role="cell" class=${`c-words${row.partial ? " partial" : ""}`}>${words}</span>
-    <span role="cell" class="c-alerts">${row.openAlerts > 0 && html`<b class="flag">${row.openAlerts} alert${row.openAlerts > 1 ? "s" : ""}</b>`}</span>
+    <span role="cell" class="c-alerts">${row.openAlerts > 0 && html`<b class="flag">${plural(row.openAlerts, "alert")}</b>`}</span>
     <span role="cell" class="c-time">${row.ended ? "ended" : row.speaking ? html`<b>speaking</b>` : age}</span>
   </div>`;
 });
@@ -83,7 +85,9 @@ function List({ rows, now, onUse }) {
 
 /** The wallboard: large tiles, as many as fit, readable from three metres. */
 function Board({ rows, now }) {
-  return html`<ul class="board" aria-label="Streams that need attention most">${rows.filter((row) => !row.ended).slice(0, 12).map((row) => html`
+  const shown = rows.filter((row) => !row.ended).slice(0, TILES);
+  if (!shown.length) return html`<${Empty}>No stream is live.<//>`;
+  return html`<ul class=${`board${shown.length <= FEW ? " few" : ""}`} aria-label="Streams that need attention most">${shown.map((row) => html`
     <li key=${row.id} class=${`tile need-${step(row)} e-${row.label || "unknown"}`}><a href=${`#/call/${row.id}`}>
       <span class="tile-label"><${Mark} label=${row.label || "unknown"} /></span>
       <b class="tile-name">${row.party ? `${row.party}, ${row.call}` : row.call}</b>
@@ -118,7 +122,8 @@ export function Wall({ board }) {
     setBusy(true);
     api.demo().then(() => setProblem(null), setProblem).finally(() => setBusy(false));
   };
-  if (board) return html`<div class="page"><h1 class="sr">Wallboard</h1><${Counts} rows=${[...state.streams.values()]} /><${Board} rows=${rows} now=${now} /></div>`;
+  if (board) return html`<div class="page"><h1 class="sr">Wallboard</h1>
+      <div class="head"><${Counts} rows=${[...state.streams.values()]} /><a class="button tools" href="#/wall">Close</a></div><${Board} rows=${rows} now=${now} /></div>`;
   return html`<div class="page wall">
     <div class="head"><h1>Wall</h1><${Counts} rows=${[...state.streams.values()]} />
       <div class="tools"><label class="sr" for="filter">Filter streams</label>

@@ -24,6 +24,7 @@ from provider_messages import (
     text,
     twilio_start,
 )
+from pushed_run import until
 from twilio.request_validator import RequestValidator
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -201,8 +202,7 @@ def test_bad_calls_are_cut_off_with_a_code_and_the_other_goes_on(
     with dial(host) as good:
         for message in text(CONNECTED, twilio_start("CA-good"), media(0, 0)):
             good.send(message)
-        while not doors.lines:
-            pass
+        until(lambda: bool(doors.lines), "the call")
         bad: list[tuple[Callable[[ClientConnection], None], int, str]] = [
             (lambda c: c.send(b"audio"), 1003, "message: binary, but text is due; send JSON"),
             (lambda c: c.send("audio"), 1007, "message: JSON is malformed"),
@@ -245,11 +245,9 @@ def test_a_revoked_token_ends_its_call(
 def test_a_connection_that_breaks_off_is_said(doors: FakeDoors, host: str) -> None:
     with dial(host) as client:
         client.send(text(twilio_start("CA-b"))[0])
-        while doors.lines[-1].name != "twilio:CA-b":
-            pass
+        until(lambda: doors.lines[-1].name == "twilio:CA-b", "the call")
         client.socket.close()
-        while doors.lines[-1].closed is None:
-            pass
+        until(lambda: doors.lines[-1].closed is not None, "its end")
     assert doors.lines[-1].closed == "connection: broke off with code 1006; connect again"
 
 
@@ -258,8 +256,7 @@ def test_too_many_calls_are_told_to_come_later(doors: FakeDoors, host: str) -> N
         for number in range(3):
             client = open_now.enter_context(dial(host))
             client.send(text(twilio_start(f"CA-{number}"))[0])
-            while doors.lines[-1].name != f"twilio:CA-{number}":
-                pass
+            until(lambda n=number: doors.lines[-1].name == f"twilio:CA-{n}", "the call")
         with dial(host) as late:
             late.send(text(twilio_start("CA-3"))[0])
             assert end(late) == (1013, "twilio:CA-3: too many calls; try again later")

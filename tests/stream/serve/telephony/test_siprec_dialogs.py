@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+from fakes import patient
+from hypothesis import given
+from hypothesis import strategies as st
 from recorder_client import BODY, TWO_LINES, multipart, request, sdp, sdp_line
 
 from abhinaya.stream.serve.telephony.siprec import sip
@@ -248,3 +251,33 @@ def test_many_requests_keep_a_bounded_memory() -> None:
     assert len(scene.answerer._answers) <= 4_096
     scene.answerer.tick(33)
     assert not scene.answerer._answers
+
+
+MESSAGES = [
+    request(), request(branch="z9hG4bK2"), request("OPTIONS", b""), request("CANCEL", b""),
+    request("ACK", b"", to_tag="TAG"), in_call("BYE", "TAG", 9), in_call("INVITE", "TAG", 3),
+    in_call("UPDATE", "TAG", 4, TWO_LINES),
+    b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=b\r\n\r\n",
+]  # fmt: skip
+
+
+@patient
+@given(st.lists(st.tuples(st.sampled_from(MESSAGES), st.integers(0, 700), st.binary(max_size=3))))
+def test_any_messages_in_any_order_are_answered(steps: list[tuple[bytes, int, bytes]]) -> None:
+    """With bytes replaced anywhere: at most one answer each, and in the end nothing is kept."""
+    scene, tag = Scene(), "TAG"
+    for now, (data, at, piece) in enumerate(steps):
+        data = data.replace(b"TAG", tag.encode())
+        data = data[:at] + piece + data[at + len(piece) :]
+        try:
+            message = sip.parse(data)
+        except ValueError:
+            continue
+        outs = scene.answerer.receive(now * 5, message, UDP)
+        assert len(outs) <= 1
+        scene.answerer.tick(now * 5)
+        tag = next((dialog.tag for dialog in scene.answerer.dialogs.values()), tag)
+    scene.answerer.tick(5 * len(steps) + 40)
+    scene.answerer.tick(5 * len(steps) + 80)
+    assert not scene.answerer._answers
+    assert not scene.answerer._repeats
