@@ -14,6 +14,7 @@ import httpx2
 
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.app import Gateway, Service
+from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.main import application
@@ -79,10 +80,11 @@ def running(
         closing(bind("127.0.0.1", port)) as door,
         TemporaryDirectory(dir="/tmp") as short,
         closing(Calls(Path(short))) as calls,
+        closing(Audit(folder, strict=True)) as audit,
     ):
         tokens, board = Tokens(folder), Board(store)
         requests = Requests(config, folder / "uploads", board.streams_of)
-        access = Access(tokens, 3600 * config.session_h)
+        access = Access(tokens, 3600 * config.session_h, audit)
         metrics = Metrics(fakes.config())
         health = Health(fakes.config(), [lambda: str(store.fault or "")])
         gateway = Gateway(config, access, board, store, requests, metrics, health, calls)

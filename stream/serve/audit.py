@@ -7,6 +7,7 @@ the next. A line that a kill or a full disk cut off stays, and the next entry ha
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -208,7 +209,7 @@ class Audit:
         written = os.write(self._descriptor, data)
         if written < len(data):
             chain.tail += data[:written]
-            raise OSError(28, "only a part was written, as on a full disk")
+            raise OSError(errno.ENOSPC, "only a part was written, as on a full disk")
         for line in data.splitlines(keepends=True):
             chain.add(line)
 

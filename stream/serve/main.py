@@ -39,17 +39,20 @@ from abhinaya.stream.serve.api import (
     transcriptions,
 )
 from abhinaya.stream.serve.app import Gateway
+from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.errors import on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
+from abhinaya.stream.serve.retention import Retention
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
 from abhinaya.stream.serve.telemetry.health import Health, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
+from abhinaya.stream.settings.compliance import check_retention
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
@@ -139,7 +142,8 @@ def serve(
 
     """
     place.check()
-    config = watched(config)
+    check_retention(config.compliance)
+    config, law = watched(config), config.compliance
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bind(place.host, place.port)))
@@ -147,7 +151,11 @@ def serve(
         store = stack.enter_context(closing(Store(place.data / "history.sqlite", observer.trouble)))
         board = Board(store)
         requests = Requests(config.serve, place.data / "uploads", board.streams_of)
-        access = Access(tokens, 3600 * config.serve.session_h)
+        stack.callback(requests.clear)
+        audit = stack.enter_context(closing(Audit(place.data, bool(law.mode), observer.trouble)))
+        access = Access(tokens, 3600 * config.serve.session_h, audit)
+        keeping = Retention(law.retention_days, store, audit, observer.trouble)
+        stack.enter_context(closing(keeping))
         metrics, health = Metrics(config), Health(config, [lambda: str(store.fault or "")])
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
