@@ -117,6 +117,7 @@ EXTRA_OF: Final = {
     "bitsandbytes": "quantize",
     "onnx": "train",
     "onnxscript": "train",
+    "opentelemetry": "otel",
     "peft": "torch",
     "psutil": "bench",
     "scipy": "train",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,17 +13,11 @@ from typing import Any
 import fakes
 import httpx2
 
-from abhinaya.stream.serve.access import Access, Tokens
+from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.app import Gateway, Service
-from abhinaya.stream.serve.audit import Audit
-from abhinaya.stream.serve.board import Board
-from abhinaya.stream.serve.calls import Calls
-from abhinaya.stream.serve.main import application
-from abhinaya.stream.serve.requests import Requests
+from abhinaya.stream.serve.main import application, opened
 from abhinaya.stream.serve.server import Server, bind
-from abhinaya.stream.serve.store.store import Store
-from abhinaya.stream.serve.telemetry.health import Health
-from abhinaya.stream.serve.telemetry.metrics import Metrics
+from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Verdict
 
@@ -71,28 +66,24 @@ def running(
     proxy: tuple[str, ...] = (),
     services: Sequence[Service] = (),
     port: int = 0,
+    tls: tuple[Path, Path] | None = None,
+    compliance: ComplianceConfig | None = None,
     **limits: Any,
 ) -> Iterator[Running]:
     """Serve in a thread until the end of the block."""
-    config = ServeConfig(**limits)
+    config = dataclasses.replace(fakes.config(), serve=ServeConfig(**limits))
+    config = dataclasses.replace(config, compliance=compliance or config.compliance)
     with (
-        closing(Store(folder / "history.sqlite")) as store,
         closing(bind("127.0.0.1", port)) as door,
         TemporaryDirectory(dir="/tmp") as short,
-        closing(Calls(Path(short))) as calls,
-        closing(Audit(folder, strict=True)) as audit,
+        opened(config, folder, Path(short)) as gateway,
     ):
-        tokens, board = Tokens(folder), Board(store)
-        requests = Requests(config, folder / "uploads", board.streams_of)
-        access = Access(tokens, 3600 * config.session_h, audit)
-        metrics = Metrics(fakes.config())
-        health = Health(fakes.config(), [lambda: str(store.fault or "")])
-        gateway = Gateway(config, access, board, store, requests, metrics, health, calls)
-        server = Server(application(gateway, proxy), door, config, board, None, services)
+        app = application(gateway, proxy)
+        server = Server(app, door, config.serve, gateway.board, tls, services)
         server.start()
         try:
-            port = door.getsockname()[1]
-            yield Running(gateway, tokens, port, tokens.own.read_text().strip())
+            tokens = gateway.access.tokens
+            yield Running(gateway, tokens, door.getsockname()[1], tokens.own.read_text().strip())
         finally:
             server.stop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.run.plan import Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
+from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.sockets import check_client
@@ -66,15 +68,21 @@ def _serve(argv: Sequence[str]) -> int:
             refuse(wrong)
         for text in unpinned_models(config):
             say(f"abhinaya serve: {text}", file=sys.stderr)
-    return serve(
-        config,
-        place,
-        Said(),
-        remote=remote,
-        accept_noncommercial=args.accept_noncommercial,
-        plays_demo=args.demo,
-        more=(Logged(),) if log is not None else (),
-    )
+    with ExitStack() as stack:
+        more: list[Sink] = [Logged()] if log is not None else []
+        if args.traces:
+            from abhinaya.stream.serve.telemetry.traces import open_traces
+
+            more.append(stack.enter_context(closing(open_traces(args.traces, config.profile))))
+        return serve(
+            config,
+            place,
+            Said(),
+            remote=remote,
+            accept_noncommercial=args.accept_noncommercial,
+            plays_demo=args.demo,
+            more=more,
+        )
 
 
 class Said:
@@ -173,6 +181,12 @@ def _parser() -> Parser:
     )
     web.add_argument("--verify-audit", action="store_true", help="check the audit log, and exit")
     web.add_argument("--demo", action="store_true", help="play the demo call at once")
+    web.add_argument(
+        "--traces",
+        metavar="ADDRESS",
+        help="collector of OpenTelemetry (OTLP over HTTP) that gets a span for each segment, such "
+        "as http://127.0.0.1:4318/v1/traces",
+    )
     add_log_flags(parser.add_argument_group("log"))
     run = parser.add_argument_group("line-up")
     add_line_up(run)

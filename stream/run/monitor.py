@@ -95,6 +95,11 @@ class Run:
         self._progress = Progress()
         self._distant = DistantHub(self._endpoint, self._supervise, self._recorder, self._warn)
 
+    @property
+    def id(self) -> str:
+        """Id of the run."""
+        return self._run_id
+
     def run(self) -> int:
         """Run to the end of every input; return the exit code.
 

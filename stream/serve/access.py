@@ -18,7 +18,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -84,7 +83,8 @@ class Tokens:
         self._known: dict[str, Principal] = {}
         self._read_at = -REREAD_S
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             if not self.own.exists():
                 write_private(self.own, f"{new_token()}\n".encode())
         except OSError as error:
@@ -198,7 +198,7 @@ class Access:
     """
 
     def __init__(self, tokens: Tokens, session_s: float, audit: Audit) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
         self._audit = audit
         self._session_s = session_s
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
@@ -228,7 +228,7 @@ class Access:
 
     def is_valid(self, principal: Principal) -> bool:
         """Return whether the token of a long connection still holds."""
-        return self._tokens.holds(principal)
+        return self.tokens.holds(principal)
 
     def by_token(self, token: str) -> Principal:
         """Return the owner of a token.
@@ -237,7 +237,7 @@ class Access:
             ApiError: the token is unknown or has expired.
 
         """
-        found = self._tokens.find(token)
+        found = self.tokens.find(token)
         if found is None:
             raise _unauthorized("the token is unknown")
         if unix_time() >= found.until:
@@ -272,7 +272,7 @@ class Access:
         if is_socket or connection.scope["method"] not in SAFE:
             check_origin(connection, needed=is_socket)
         found, until = self._sessions.get(digest(cookie), (None, 0.0))
-        if found is None or unix_time() >= until or not self._tokens.holds(found):
+        if found is None or unix_time() >= until or not self.tokens.holds(found):
             raise _unauthorized("the session is over")
         return found
 
@@ -289,7 +289,7 @@ def check_origin(connection: HTTPConnection, *, needed: bool) -> None:
         return
     host = connection.headers.get("host", "")
     secure = connection.scope["scheme"] in ("https", "wss")
-    if origin is None or urlsplit(origin)[:2] != ("https" if secure else "http", host):
+    if origin is None or origin != f"{'https' if secure else 'http'}://{host}":
         message = "the request comes from a page of another site"
         raise ApiError(403, "origin", message, "open the console at the address of the gateway")
 

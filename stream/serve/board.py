@@ -71,8 +71,6 @@ class Row:
     started: float = 0.0
     since: float = 0.0
     """When the label changed."""
-    heard: float = 0.0
-    """When the last verdict came."""
     label: str = ""
     confidence: float | None = None
     attributes: dict[str, float] | None = None
@@ -86,6 +84,10 @@ class Row:
     """Number of the last event."""
     ended: bool = False
     reason: str = ""
+    judged: bool = True
+    heard: bool = True
+    notice: str = ""
+    consent: str = ""
 
 
 class Subscription:
@@ -257,6 +259,11 @@ class Board:
         for reader in list(self._readers):
             reader.close()
 
+    @property
+    def readers(self) -> int:
+        """Return the number of live readers."""
+        return len(self._readers)
+
     # --- any thread -------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
@@ -323,6 +330,10 @@ def _after(row: Row, event: Event | Activity, body: dict[str, Any], now_ms: floa
                 input=info.input or info.stream,
                 source=info.source,
                 live=info.live,
+                judged=info.judged,
+                heard=info.heard,
+                notice=info.notice,
+                consent=info.consent,
                 started=started,
                 ended=False,
                 reason="",
@@ -342,7 +353,6 @@ def _after(row: Row, event: Event | Activity, body: dict[str, Any], now_ms: floa
                 attributes=body.get("attributes"),
                 words=(event.transcript.english if event.transcript else "") or row.words,
                 since=row.since if event.label == row.label else now_ms,
-                heard=now_ms,
                 level=level,
                 segment=event.sequence,
                 revision=event.revision,

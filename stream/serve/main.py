@@ -6,8 +6,9 @@ The run has the main thread, as in `abhinaya-stream`; the web server has a secon
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -20,9 +21,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.directory import logs_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
+from abhinaya.stream.run.others import Others
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
@@ -42,7 +45,7 @@ from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
-from abhinaya.stream.serve.errors import on_error, on_status
+from abhinaya.stream.serve.errors import on_bug, on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.retention import Retention
@@ -102,7 +105,11 @@ class Place:
 def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
     """Return the whole application of a gateway."""
     routes = [route for topic in TOPICS for route in topic(gateway)]
-    handlers: dict[Any, Any] = {AbhinayaError: on_error, HTTPException: on_status}
+    handlers: dict[Any, Any] = {
+        AbhinayaError: on_error,
+        HTTPException: on_status,
+        Exception: on_bug,
+    }
     app = Starlette(
         routes=[*routes, *openapi.routes(routes), *pages.routes()], exception_handlers=handlers
     )
@@ -112,6 +119,44 @@ def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
         forwarded: Any = ProxyHeadersMiddleware(cast("Any", guarded), list(proxy))
         return Behind(forwarded, proxy)
     return guarded
+
+
+@contextmanager
+def opened(
+    config: Config, data: Path, directory: Path, report: Callable[[str], None] = lambda _: None
+) -> Iterator[Gateway]:
+    """Open the parts of a gateway, without a run and a web server.
+
+    Args:
+        config: the settings.
+        data: folder of the tokens and the history.
+        directory: that of the run, for the sockets of calls.
+        report: shows a warning.
+
+    Raises:
+        AbhinayaError: the folder or the history cannot be used.
+
+    """
+    tokens, law = Tokens(data), config.compliance
+    with (
+        closing(Store(data / "history.sqlite", report)) as store,
+        closing(Calls(directory, config.serve)) as calls,
+        closing(Audit(data, bool(law.mode), report)) as audit,
+        closing(Retention(law.retention_days, store, audit, report)),
+    ):
+        board = Board(store)
+        requests = Requests(config.serve, data / "uploads", board.streams_of)
+        yield Gateway(
+            config=config.serve,
+            access=Access(tokens, 3600 * config.serve.session_h, audit),
+            board=board,
+            store=store,
+            requests=requests,
+            metrics=Metrics(config),
+            health=Health(config, [lambda: str(store.fault or "")]),
+            calls=calls,
+        )
+        requests.clear()
 
 
 def serve(
@@ -143,40 +188,41 @@ def serve(
     """
     place.check()
     check_retention(config.compliance)
-    config, law = watched(config), config.compliance
+    config = watched(config)
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bind(place.host, place.port)))
-        tokens = Tokens(place.data)
-        store = stack.enter_context(closing(Store(place.data / "history.sqlite", observer.trouble)))
-        board = Board(store)
-        requests = Requests(config.serve, place.data / "uploads", board.streams_of)
-        stack.callback(requests.clear)
-        audit = stack.enter_context(closing(Audit(place.data, bool(law.mode), observer.trouble)))
-        access = Access(tokens, 3600 * config.serve.session_h, audit)
-        keeping = Retention(law.retention_days, store, audit, observer.trouble)
-        stack.enter_context(closing(keeping))
-        metrics, health = Metrics(config), Health(config, [lambda: str(store.fault or "")])
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
-        calls = stack.enter_context(closing(Calls(directory)))
-        gateway = Gateway(config.serve, access, board, store, requests, metrics, health, calls)
+        gateway = stack.enter_context(opened(config, place.data, directory, observer.trouble))
+        board, metrics, health = gateway.board, gateway.metrics, gateway.health
         app, services = application(gateway, place.proxy), lines.services(gateway)
         server = Server(app, listener, config.serve, board, place.tls, services)
         if plays_demo:
-            requests.add("demo", demo())
-        plan = Plan(config, (), remote, accept_noncommercial, requests, follows=True, calls=True)
+            gateway.requests.add("demo", demo())
+        supply = gateway.requests
+        plan = Plan(config, (), remote, accept_noncommercial, supply, follows=True, calls=True)
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
         run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
-        metrics.restarts, metrics.traffic = run.supervisor.restarts, calls.traffic
+        metrics.restarts, metrics.traffic = run.supervisor.restarts, gateway.calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
+            if remote is not None:
+                others = held.enter_context(closing(_others(remote, run.id, board)))
+                others.start()
+                board.watch(others.check)
             server.start()
             board.watch(server.check)
             say(f"console: {address(place, listener.getsockname()[1])}")
-            say(f"token: in {tokens.own}")
+            say(f"token: in {gateway.access.tokens.own}")
             return run.run()
+
+
+def _others(remote: Remote, own: str, board: Board) -> Others:
+    """Return the reader of the other runs at a standing hub."""
+    name = f"{socket.gethostname()}-{os.getpid()}-reader"
+    return Others(remote, name, own, lambda event, run: board.take(event, run, unix_time()))
 
 
 def address(place: Place, port: int) -> str:

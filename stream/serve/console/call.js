@@ -66,12 +66,12 @@ function mean(segments, value) {
 
 function Party({ row, segments, stats }) {
   return html`<section class=${`party card need-${step(row)} e-${row.label || "unknown"}`} aria-label=${row.party || row.call}>
-    <div class="party-head"><h2>${row.party || row.call}</h2>${row.label && html`<${Mark} label=${row.label} />`}<${Level} step=${step(row)} />
+    <div class="party-head"><h2>${row.party || row.call}</h2>${row.judged && row.label && html`<${Mark} label=${row.label} />`}${row.judged && html`<${Level} step=${step(row)} />`}
       <span class="quiet right">${row.ended ? "ended" : row.speaking ? "speaking" : "listening"}</span></div>
     ${row.judged ? html`<${Shares} parts=${moods(segments)} name="Share of speech by label" />`
-      : html`<p class="quiet">Not judged. Its words are shown if they are transcribed.</p>`}
+      : html`<p class="quiet">Not judged${row.heard ? ", only transcribed" : " and not transcribed"} (compliance).</p>`}
     <dl class="facts"><div><dt>Talks</dt><dd>${share(stats.share)}</dd></div><div><dt>Turns</dt><dd>${stats.turns}</dd></div>
-      <div><dt>Interrupts</dt><dd>${stats.interruptions}</dd></div><div><dt>Agreement</dt><dd>${share(mean(segments, (seg) => seg.agreement))}</dd></div>
+      <div><dt>Interrupts</dt><dd>${stats.interruptions}</dd></div><div><dt>Agreement</dt><dd>${share(mean(segments, (seg) => (seg.votes.length ? seg.agreement : null)))}</dd></div>
       <div><dt>Latency</dt><dd>${ms(mean(segments, (seg) => seg.latency_ms?.total))}</dd></div></dl></section>`;
 }
 
@@ -135,9 +135,9 @@ export function Call({ id, segment }) {
     <div class="head"><h1>${facts.call}</h1><p class="counts">${clock(duration)}${rows.every((row) => row.ended) ? ", ended" : ", live"}
       ${rows.length > 1 && html`, overlap ${clock(stats.overlap_s)}, silence ${clock(stats.silence_s)}, dead air ${stats.dead_air}`}</p>
       <div class="tools">${rows.map((row) => html`<a key=${row.id} class="button" href=${api.exportOf(row.id, "vtt")} download>VTT ${row.party}</a>`)}</div></div>
-    ${rows.some((row) => row.notice || row.consent) && html`<p class="notice">${[facts.notice, facts.consent].filter(Boolean).join(" ")}</p>`}
+    ${rows.some((row) => row.notice || row.consent) && html`<p class="notice">${facts.notice}${rows.filter((row) => row.consent).map((row) => html` <span key=${row.id} class="quiet">Consent of ${names[row.id]}: ${row.consent}.</span>`)}</p>`}
     <div class="parties">${rows.map((row, i) => html`<${Party} key=${row.id} row=${row} segments=${lanes[i]?.segments ?? []} stats=${stats.parties[row.id]} />`)}</div>
     <section class="card lane-card" aria-label="Time line"><${Timeline} lanes=${lanes} duration=${duration} chosen=${chosen} onChoose=${choose} /></section>
     <div class="below"><${Transcript} segments=${segments} sides=${sides} names=${names} chosen=${chosen && `${id}.${segment}`} onChoose=${choose} />
-      <${Detail} seg=${chosen} who=${names[id]} onClose=${() => go(`call/${id}`)} /></div></div>`;
+      <${Detail} seg=${chosen} who=${names[id]} judged=${state.streams.get(id)?.judged ?? true} onClose=${() => go(`call/${id}`)} /></div></div>`;
 }

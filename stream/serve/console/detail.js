@@ -59,7 +59,7 @@ function Correction({ seg }) {
     <${Problem} error=${problem} /></section>`;
 }
 
-export function Detail({ seg, who, onClose }) {
+export function Detail({ seg, who, judged, onClose }) {
   const place = useRef(null);
   useEffect(() => {
     // on a narrow screen the segment is above the transcript
@@ -76,12 +76,12 @@ export function Detail({ seg, who, onClose }) {
     ${seg.transcript?.text && html`<blockquote lang=${seg.transcript.language || undefined}>${seg.transcript.text}</blockquote>`}
     ${seg.transcript?.translation && html`<blockquote lang="en">${seg.transcript.translation}</blockquote>`}
     ${seg.reason && html`<p class="problem">${seg.reason}${seg.leading && seg.leading !== seg.label ? `; the votes lead to ${seg.leading}` : ""}</p>`}
-    <dl class="facts"><div><dt>Confidence</dt><dd>${share(seg.confidence)}</dd></div><div><dt>Agreement</dt><dd>${share(seg.agreement)}</dd></div>
-      <div><dt>Margin</dt><dd>${share(seg.margin)}</dd></div></dl>
+    ${judged && html`<dl class="facts"><div><dt>Confidence</dt><dd>${share(seg.confidence)}</dd></div><div><dt>Agreement</dt><dd>${share(seg.agreement)}</dd></div>
+      <div><dt>Margin</dt><dd>${share(seg.margin)}</dd></div></dl>`}
     ${seg.attributes && html`<${Attributes} values=${seg.attributes} />`}
-    <h3>Votes</h3><ul class="votes">${seg.votes.map((vote) => html`<${Vote} key=${vote.voter} vote=${vote} decided=${seg.leading ?? seg.label} />`)}
-      ${seg.refinement && html`<${Vote} vote=${{ ...seg.refinement, voter: `${seg.refinement.voter} (refiner)` }} decided=${seg.label} />`}</ul>
+    ${judged && html`<h3>Votes</h3><ul class="votes">${seg.votes.map((vote) => html`<${Vote} key=${vote.voter} vote=${vote} decided=${seg.leading ?? seg.label} />`)}
+      ${seg.refinement && html`<${Vote} vote=${{ ...seg.refinement, voter: `${seg.refinement.voter} (refiner)` }} decided=${seg.label} />`}</ul>`}
     ${seg.missing.length > 0 && html`<h3>Missing</h3><ul class="missing">${seg.missing.map((one) => html`<li key=${one.voter}><b>${one.voter}</b> ${one.reason}</li>`)}</ul>`}
     ${seg.latency_ms && html`<${Latency} values=${seg.latency_ms} />`}
-    ${seg.final && html`<${Correction} seg=${seg} />`}</aside>`;
+    ${judged && seg.final && html`<${Correction} seg=${seg} />`}</aside>`;
 }

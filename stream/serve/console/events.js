@@ -13,8 +13,8 @@ const KEPT_ALERTS = 2000;
 export function newRow(id, name) {
   const [call, party] = split(name);
   return {
-    id, name, call, party, label: "", confidence: null, words: "", since: Date.now(), level: 0, heard: 0,
-    speaking: false, partial: null, openAlerts: 0, ended: false, reason: "", live: true, judged: true,
+    id, name, call, party, label: "", confidence: null, words: "", since: Date.now(), level: 0,
+    speaking: false, partial: null, openAlerts: 0, ended: false, reason: "", live: true, judged: true, heard: true,
     segment: -1, revision: -1, number: 0, notice: "", consent: "", source: "",
   };
 }
@@ -48,7 +48,7 @@ function verdict(event) {
   const words = event.transcript?.translation || event.transcript?.text || "";
   if (!event.final) {
     if (event.segment > old.segment) {
-      put({ ...old, partial: { label: event.label, words }, words: words || old.words, heard: Date.now() });
+      put({ ...old, partial: { label: event.label, words }, words: words || old.words });
     }
   } else if (event.segment > old.segment || (event.segment === old.segment && event.revision > old.revision)) {
     put({
@@ -58,7 +58,6 @@ function verdict(event) {
       attributes: event.attributes ?? null,
       words: words || old.words,
       since: event.label === old.label ? old.since : Date.now(),
-      heard: Date.now(),
       level: event.segment > old.segment ? after(old.level, event.label, event.confidence) : old.level,
       segment: event.segment,
       revision: event.revision,
@@ -118,8 +117,8 @@ const HANDLERS = {
   activity(event) { put({ ...row(event), speaking: event.speaking }); },
   stream_started(event) {
     put({
-      ...row(event), live: event.live, source: event.source, judged: event.judged ?? true,
-      notice: event.notice ?? "", consent: event.consent ?? "", ended: false, heard: Date.now(),
+      ...row(event), live: event.live, source: event.source, judged: event.judged ?? true, heard: event.heard ?? true,
+      notice: event.notice ?? "", consent: event.consent ?? "", ended: false,
     });
   },
   stream_ended(event) {

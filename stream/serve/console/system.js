@@ -27,7 +27,7 @@ function unheard(state) {
   for (const [reason, times] of state.gaps) found.push([plural(times, "gap"), reason]);
   for (const node of state.nodes.values()) if (!node.up) found.push([node.service, `${node.node} is down: ${node.reason}`]);
   for (const row of state.streams.values()) {
-    if (!row.judged) found.push([row.name, "not judged (compliance)"]);
+    if (!row.judged) found.push([row.name, row.heard ? "not judged, only transcribed (compliance)" : "neither judged nor transcribed (compliance)"]);
     if (row.ended && row.reason) found.push([row.name, row.reason]);
   }
   return found.slice(0, 200);

@@ -32,8 +32,8 @@ const Row = memo(({ row, age, index, top, chosen }) => {
   return html`<div role="row" aria-rowindex=${index + 2}
       class=${`row need-${need} e-${row.label || "unknown"}${row.ended ? " ended" : ""}${chosen ? " chosen" : ""}`}
       style=${{ transform: `translateY(${top}px)` }}>
-    <span role="cell" class="c-label">${row.label ? html`<${Mark} label=${row.label} />` : html`<span class="quiet">${row.judged ? "waiting" : "not judged"}</span>`}</span>
-    <span role="cell" class="c-level"><${Level} step=${need} /></span>
+    <span role="cell" class="c-label">${row.judged && row.label ? html`<${Mark} label=${row.label} />` : html`<span class="quiet">${row.judged ? "waiting" : "not judged"}</span>`}</span>
+    <span role="cell" class="c-level">${row.judged && html`<${Level} step=${need} />`}</span>
     <span role="cell" class="c-name"><a href=${`#/call/${row.id}`}>${row.party || row.call}</a>${row.party && html`<span class="quiet">${row.call}</span>`}</span>
     <span role="cell" class=${`c-words${row.partial ? " partial" : ""}`}>${words}</span>
     <span role="cell" class="c-alerts">${row.openAlerts > 0 && html`<b class="flag">${plural(row.openAlerts, "alert")}</b>`}</span>
@@ -89,10 +89,10 @@ function Board({ rows, now }) {
   if (!shown.length) return html`<${Empty}>No stream is live.<//>`;
   return html`<ul class=${`board${shown.length <= FEW ? " few" : ""}`} aria-label="Streams that need attention most">${shown.map((row) => html`
     <li key=${row.id} class=${`tile need-${step(row)} e-${row.label || "unknown"}`}><a href=${`#/call/${row.id}`}>
-      <span class="tile-label"><${Mark} label=${row.label || "unknown"} /></span>
+      <span class="tile-label">${row.judged ? html`<${Mark} label=${row.label || "unknown"} />` : html`<span class="quiet">not judged</span>`}</span>
       <b class="tile-name">${row.party ? `${row.party}, ${row.call}` : row.call}</b>
       <span class="tile-words">${row.words}</span>
-      <span class="tile-foot"><${Level} step=${step(row)} /><span>${span((now - row.since) / 1000)}</span></span></a></li>`)}</ul>`;
+      <span class="tile-foot">${row.judged ? html`<${Level} step=${step(row)} />` : html`<span />`}<span>${span((now - row.since) / 1000)}</span></span></a></li>`)}</ul>`;
 }
 
 function Counts({ rows }) {

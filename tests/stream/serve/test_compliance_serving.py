@@ -20,6 +20,7 @@ from abhinaya.stream.errors import StoreError
 from abhinaya.stream.serve import audit as audit_module
 from abhinaya.stream.serve.audit import Audit, verify
 from abhinaya.stream.serve.retention import Retention
+from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.wire.messages import NOT_JUDGED
 
 DAY_S = 86_400.0
@@ -28,7 +29,7 @@ DAY_S = 86_400.0
 def test_each_access_is_logged_and_without_room_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(tmp_path) as web:
+    with running(tmp_path, compliance=ComplianceConfig(mode="eu")) as web:
         web.get("/v1/streams")
         web.get("/v1/history/export?format=csv&label=sad")
         with connect(f"{web.ws}/v1/events", additional_headers=web.bearer):

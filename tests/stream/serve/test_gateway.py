@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
+import trustme
 from gateways import Running, running
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from abhinaya.client import Client
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
+from abhinaya.stream.serve.main import Place
+from abhinaya.stream.wire.messages import StreamEnded
 
 
 @pytest.fixture
@@ -150,6 +157,22 @@ def test_a_reader_continues_by_number_without_a_hole(web: Running) -> None:
     assert refusal(web.get("/v1/streams/99999999999999999999")) == (404, "not_found")
 
 
+def test_a_fault_of_ours_is_an_answer_too(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(web.gateway.board), "rows", lambda _: 1 / 0)
+    assert refusal(web.get("/v1/streams")) == (500, "bug")
+
+
+def test_the_streams_that_have_ended_are_forgotten_one_day(web: Running) -> None:
+    open_one = web.begin("open")
+    for n in range(KEPT_ENDED + 20):
+        web.begin(f"call-{n}")
+        end = StreamEnded(stream=f"call-{n}", sequence=0, position=0)
+        web.gateway.board.write(end, 1e9)
+    rows = [row.id for row in web.gateway.board.rows()]
+    assert len(rows) == KEPT_ENDED + 1
+    assert rows[0] == open_one
+
+
 def test_server_sent_events_continue_after_the_last_one(web: Running) -> None:
     web.begin("call")
     for n in range(5):
@@ -184,10 +207,15 @@ def test_a_slow_reader_is_told_what_it_has_missed_and_others_are_not(tmp_path: P
 
 
 def test_a_message_that_is_too_long_or_unasked_for_ends_only_its_connection(web: Running) -> None:
-    for message, code in (("x" * 200_000, 1009), (b"audio", 4400), ("text", 4400)):
+    for message, code in ((b"audio", 4400), ("text", 4400)):
         with connect(web.ws + "/v1/events", additional_headers=web.bearer) as ws:
             assert close_code(ws, message) == code
+    with connect(web.ws + "/v1/events", additional_headers=web.bearer) as ws:
+        ws.socket.sendall(b"\x82\xff" + (100_000_000).to_bytes(8, "big") + bytes(4))
+        assert close_code(ws) == 1009  # before it has taken the 100 MB
     answer = web.post("/v1/session", content=b"x" * 2_000_000)
+    assert refusal(answer) == (413, "too_long")
+    answer = web.post("/v1/session", content=(b"x" * 10_000 for _ in range(200)))  # length unknown
     assert refusal(answer) == (413, "too_long")
     assert web.get("/v1/session").status_code == 200
 
@@ -214,3 +242,32 @@ def test_idle_connections_are_closed_and_others_served(tmp_path: Path) -> None:
             assert peer.recv(100) == b""
             peer.close()
         assert web.get("/v1/session").status_code == 200
+
+
+def test_beyond_this_machine_only_with_tls_or_a_proxy(tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
+        with pytest.raises(ConfigError, match="TLS is missing"):
+            Place(host, 1, tmp_path).check()
+        Place(host, 1, tmp_path, proxy=("10.0.0.1",)).check()
+    for host in ("127.0.0.1", "::1", "localhost"):
+        Place(host, 1, tmp_path).check()
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    made.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    made.private_key_pem.write_to_path(tmp_path / "key.pem")
+    Place("0.0.0.0", 1, tmp_path, (tmp_path / "cert.pem", tmp_path / "key.pem")).check()
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    with running(tmp_path, tls=(tmp_path / "cert.pem", tmp_path / "key.pem")) as web:
+        address = web.url.replace("http:", "https:")
+        client = Client(address, web.token, tls=trusted)
+        stream = web.begin("call")
+        assert [row["id"] for row in client.streams()] == [stream]
+        assert next(iter(client.events(after=0)))["type"] == "stream_started"
+        login = httpx2.post(f"{address}/v1/session", json={"token": web.token}, verify=trusted)
+        assert "; secure" in login.headers["set-cookie"].lower()
+    with (
+        pytest.raises(ConfigError, match="the certificate or its key"),
+        running(tmp_path, tls=(tmp_path / "token", tmp_path / "key.pem")),
+    ):
+        pass

@@ -1,0 +1,132 @@
+"""Reads the events of the other runs at a standing hub, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import zmq
+
+from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.run.plan import Remote
+from abhinaya.stream.run.recorder import STALE_S, Ledger
+from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.greeting import Greeting
+from abhinaya.stream.wire.messages import (
+    Activity,
+    Event,
+    Introduce,
+    Message,
+    Notice,
+    Refused,
+    Remark,
+    Subscribe,
+    ToSink,
+)
+from abhinaya.stream.wire.sockets import connect, messages, send, sinks_endpoint
+
+MAX_RUNS: Final = 1000
+"""Runs whose progress is remembered."""
+WAIT_MS: Final = 200
+
+Take = Callable[[Event | Activity, str], None]
+"""Takes an event and the id of its run."""
+
+
+class Others:
+    """A reader of a hub. It confirms nothing; what it has missed, it cannot get again.
+
+    Args:
+        remote: the hub.
+        name: name of this reader.
+        own: id of our own run, whose events its recorder gets.
+        take: gets each new event; called by the thread.
+
+    """
+
+    def __init__(self, remote: Remote, name: str, own: str, take: Take) -> None:
+        self._remote, self._name, self._own, self._take = remote, name, own, take
+        self._ledgers: OrderedDict[str, Ledger] = OrderedDict()
+        self._closing = threading.Event()
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="others", daemon=True)
+
+    def start(self) -> None:
+        """Start to read."""
+        self._thread.start()
+
+    def check(self) -> None:
+        """Do nothing if the thread is well.
+
+        Raises:
+            NetworkError: it has failed.
+
+        """
+        if self._fault is not None:
+            raise NetworkError(self._remote.endpoint, f"cannot be read: {self._fault}")
+
+    def close(self) -> None:
+        """End the thread; a second call does nothing."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        context: zmq.Context[Any] = zmq.Context()
+        try:
+            endpoint = sinks_endpoint(self._remote.endpoint)
+            socket = connect(context, endpoint, self._name, self._remote.keys)
+            try:
+                self._read(socket)
+            finally:
+                socket.close(linger=0)
+        except BaseException as error:  # the run's thread reports it
+            self._fault = error
+        finally:
+            context.term()
+
+    def _read(self, socket: Any) -> None:
+        encoder, decoder = Encoder(), Decoder[Message](ToSink, MAX_STATES_BYTES)
+        greeting, heard, before = Greeting(), time.monotonic(), False
+        while not self._closing.is_set():
+            now = time.monotonic()
+            if socket.is_new():
+                greeting.connected(now)
+            elif now - heard > STALE_S:
+                greeting.again(now)
+            if greeting.is_due(now):
+                subscribe = Subscribe(sink=self._name, confirm=False)
+                send(socket, encoder.encode(subscribe))
+            if not socket.poll(WAIT_MS):
+                continue
+            for message in messages(socket, decoder):
+                heard = time.monotonic()
+                match message:
+                    case Introduce():
+                        greeting.again(heard)
+                    case Refused():
+                        self._remark(f"{message.reason}; {message.remedy}")
+                        return
+                    case Notice():
+                        if not greeting.accepted:
+                            greeting.accept()
+                            if before:
+                                self._remark("the hub was away: events of other runs are missing")
+                            before = True
+                        self._notice(message)
+
+    def _notice(self, notice: Notice) -> None:
+        if notice.run in ("", self._own):  # the recorder has those
+            return
+        ledger = self._ledgers.setdefault(notice.run, Ledger())
+        self._ledgers.move_to_end(notice.run)
+        if len(self._ledgers) > MAX_RUNS:
+            self._ledgers.popitem(last=False)
+        if (event := ledger.admit(notice.event)) is not None:
+            self._take(event, notice.run)
+
+    def _remark(self, text: str) -> None:
+        self._take(Remark(source="other runs at the hub", text=text), "")
