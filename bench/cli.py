@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "asr": "like latency, with dense read speech, and its words",
     "load": "more live speech than the nodes manage: labels, latency, what is left out",
     "soak": "live streams while nodes are killed and hung: losses, growth of memory",
+    "ingest": "telephone calls pushed at once: what is lost, processor time of each process",
     "gateway": "web console and API: from a verdict to a reader, with many streams",
     "vad": "how well speech is found and cut, against reference turns",
     "view": "cost of the live view with many streams; or a picture of the view",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan, Supply
 from abhinaya.stream.run.supervisor import Supervisor
+from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.flags import overrides
@@ -77,6 +80,28 @@ class _Observer:
 
     def trouble(self, message: str) -> None:
         say(message, file=sys.stderr)
+
+
+class _Pushed:
+    """A thread that pushes calls, and then ends the run."""
+
+    def __init__(self, body: Callable[[Calls], None]) -> None:
+        self._body = body
+        self.over = False
+        self.error: BaseException | None = None
+
+    def start(self, directory: Path) -> None:
+        threading.Thread(target=self._run, args=(directory,), daemon=True).start()
+
+    def _run(self, directory: Path) -> None:
+        calls = Calls(directory)
+        try:
+            self._body(calls)
+        except BaseException as error:
+            self.error = error
+        self.over = True
+        calls.close()
+        signal.raise_signal(signal.SIGTERM)
 
 
 class Usage(Watcher):
@@ -160,14 +185,21 @@ def play(
     inputs: Sequence[Input],
     watchers: Sequence[Watcher],
     supply: Supply | None = None,
+    pushes: Callable[[Calls], None] | None = None,
 ) -> None:
-    """Run inputs, and those of a supply, to their end."""
+    """Run inputs, and those of a supply, to their end; with `pushes`, until it returns."""
     sink = _Sink(watchers)
+    pushed = _Pushed(pushes) if pushes else None
     with run_directory() as directory:
-        run = Run(Plan(config, tuple(inputs), None, True, supply), directory, [sink], _Observer())
+        plan = Plan(config, tuple(inputs), None, True, supply, calls=pushed is not None)
+        run = Run(plan, directory, [sink], _Observer())
         sink.processes = run.supervisor
+        if pushed:
+            pushed.start(directory)
         code = run.run()
-    if INTERRUPTS.count:
+    if pushed and pushed.error:
+        raise pushed.error
+    if INTERRUPTS.count and not (pushed and pushed.over):
         raise Signalled(INTERRUPTS.number)
     if code:
         raise ProcessError("the run", f"ended with exit code {code}")

@@ -124,7 +124,7 @@ def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> i
 
 
 def _answer(task: Task, service: str, busy_s: float = 0.0) -> Vote | Transcript:
-    of = {"stream": task.stream, "sequence": task.sequence}
+    of = {"stream": task.stream, "sequence": task.sequence, "part": task.part}
     run = {"model": "null", "queue_ms": 0.0, "run_ms": 1000 * busy_s, "batch_size": 1}
     common: dict[str, Any] = of | run
     if service == "asr":

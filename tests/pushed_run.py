@@ -93,9 +93,11 @@ def demo(seconds: float) -> list[bytes]:
     return [(32767 * np.clip(party, -1, 1)).astype("<i2").tobytes() for party in samples.T]
 
 
-def feed(call: Call, tracks: list[bytes], begin_s: float, end_s: float, speed: float = 8.0) -> None:
+def feed(
+    call: Call, tracks: list[bytes], begin_s: float, end_s: float, speed: float = 16.0
+) -> None:
     """Feed a part of the tracks in messages of 20 ms, faster than real time."""
-    begun = time.monotonic()
+    begun, speed = time.monotonic(), 16.0
     for start in range(int(32_000 * begin_s), int(32_000 * end_s), 640):
         for number, track in enumerate(tracks):
             call.feed(number, track[start : start + 640])

@@ -365,5 +365,6 @@ def _end(standing: Standing, fault: AbhinayaError | None) -> End:
 
 
 def _later(hub: Standing, written: Standing | None) -> Standing:
-    """Return the later of two standings: a restarted hub may have the earlier one."""
-    return hub if written is None or hub.next_sequence >= written.next_sequence else written
+    """Return the later of two standings: a restarted hub has none of its own, or an earlier one."""
+    known = (hub, written) if written else (hub,)
+    return max(known, key=lambda standing: (standing.next_sequence, standing.position))

@@ -190,13 +190,15 @@ class Dispatch:
 
     def assign_partials(self) -> None:
         """Assign partials to idle nodes; the partial that waited longest is first."""
+        idle = {name: node for name, node in self.nodes.items() if not (node.held or node.silent)}
+        if not idle:
+            return  # under load, most calls end here
         for record in sorted(self._partials.values(), key=lambda record: record.served):
-            for service in list(record.work):
-                if record.work[service].state is not State.QUEUED:
-                    continue
-                node = self._idle(service, record)
-                if node is not None:
-                    self._give(record, node, service)
+            for service, work in list(record.work.items()):
+                names = [name for name, node in idle.items() if service in node.gives]
+                if names and work.state is State.QUEUED:
+                    best = min(names, key=lambda name: (name not in record.nodes, name))
+                    self._give(record, idle.pop(best), service)
             if not any(work.state is State.QUEUED for work in record.work.values()):
                 del self._partials[record.key]
 
@@ -382,13 +384,6 @@ class Dispatch:
             and node.has_room(record.key, self.live_first and not record.stream.info.live)
         ]
         return self.nodes[min(free)[2]] if free else None
-
-    def _idle(self, service: str, record: Record) -> Node | None:
-        free = ((name, n) for name, n in self.nodes.items() if not n.held and not n.silent)
-        names = [name for name, node in free if service in node.gives]
-        if not names:
-            return None
-        return self.nodes[min(names, key=lambda name: (name not in record.nodes, name))]
 
     def _cancel_partials(self, record: Record, services: Iterable[str], node: str) -> None:
         """Cancel a segment at other nodes that may keep data of its partials."""

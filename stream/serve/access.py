@@ -18,7 +18,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -83,7 +82,8 @@ class Tokens:
         self._known: dict[str, Principal] = {}
         self._read_at = -REREAD_S
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             if not self.own.exists():
                 write_private(self.own, f"{new_token()}\n".encode())
         except OSError as error:
@@ -281,7 +281,7 @@ def check_origin(connection: HTTPConnection, *, needed: bool) -> None:
         return
     host = connection.headers.get("host", "")
     secure = connection.scope["scheme"] in ("https", "wss")
-    if origin is None or urlsplit(origin)[:2] != ("https" if secure else "http", host):
+    if origin is None or origin != f"{'https' if secure else 'http'}://{host}":
         message = "the request comes from a page of another site"
         raise ApiError(403, "origin", message, "open the console at the address of the gateway")
 

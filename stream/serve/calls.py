@@ -23,18 +23,18 @@ from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.serve.pump import Pump
 from abhinaya.stream.serve.tracks import TrackClock
+from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.sources.base import RATES, SampleFormat
 from abhinaya.stream.sources.pcm import sample_bytes
 from abhinaya.stream.wire.push import MAX_MESSAGE_BYTES, MAX_TRACKS, CloseCall, OpenCall, Track
 
-MAX_CALLS: Final = 1000
-"""Calls at a time."""
 REMEMBERED: Final = 8192
 """Names of ended calls that get a number when they come again. Hub and recorder remember fewer
 streams."""
 _SEPARATORS: Final = re.compile("[/~]")
 """What stands before a track and before a number."""
 _LONGEST_FACT: Final = 1024
+_DEFAULTS: Final = ServeConfig()
 
 
 class CallError(SourceError):
@@ -189,7 +189,7 @@ class Calls:
 
     Args:
         directory: the directory of the run.
-        most: how many calls may be open.
+        config: how many calls may be open.
         clock: seconds of a monotonic clock.
 
     Raises:
@@ -198,9 +198,12 @@ class Calls:
     """
 
     def __init__(
-        self, directory: Path, most: int = MAX_CALLS, clock: Callable[[], float] = time.monotonic
+        self,
+        directory: Path,
+        config: ServeConfig = _DEFAULTS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._most = most
+        self._most = config.calls
         self._clock = clock
         self._pump = Pump(directory)
         self.traffic = Traffic()

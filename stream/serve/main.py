@@ -44,7 +44,7 @@ from abhinaya.stream.serve.api import (
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
-from abhinaya.stream.serve.errors import on_error, on_status
+from abhinaya.stream.serve.errors import on_bug, on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.server import Server, bind, is_loopback
@@ -102,7 +102,11 @@ class Place:
 def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
     """Return the whole application of a gateway."""
     routes = [route for topic in TOPICS for route in topic(gateway)]
-    handlers: dict[Any, Any] = {AbhinayaError: on_error, HTTPException: on_status}
+    handlers: dict[Any, Any] = {
+        AbhinayaError: on_error,
+        HTTPException: on_status,
+        Exception: on_bug,
+    }
     app = Starlette(
         routes=[*routes, *openapi.routes(routes), *pages.routes()], exception_handlers=handlers
     )
@@ -133,7 +137,7 @@ def opened(
     tokens = Tokens(data)
     with (
         closing(Store(data / "history.sqlite", report)) as store,
-        closing(Calls(directory)) as calls,
+        closing(Calls(directory, config.serve)) as calls,
     ):
         board = Board(store)
         yield Gateway(

@@ -47,6 +47,12 @@ class ServeConfig:
     files_waiting: int = setting(
         100, doc="further ones that may wait; then status 503", least=0, most=10_000
     )
+    calls: int = setting(
+        500,
+        doc="calls at a time whose audio is pushed; a further one is refused",
+        least=1,
+        most=3000,
+    )
     audiosocket: str = setting(
         "", doc="IP:PORT for AudioSocket of Asterisk, loopback or private; empty: off"
     )

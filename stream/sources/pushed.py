@@ -24,6 +24,9 @@ STALL_S: Final = 1.0
 MAX_WAITING_S: Final = 20.0
 """Audio that may wait to be read; more is dropped, and becomes a gap."""
 
+MAX_CHUNK_S: Final = 0.5
+"""Audio that is read at once: 16-bit samples need less room while they wait."""
+
 MISSING: Final = "no audio came for this time"
 TOO_SLOW: Final = "audio came faster than this machine could process it"
 
@@ -117,11 +120,11 @@ class PushedTrack:
                 yield _nothing()
 
     def _fill(self) -> None:
-        """Condition all audio that has come."""
+        """Condition what has come, or the beginning of it."""
         over, now = self._over, self._running()  # before the queue is empty: `end` comes last
         data = bytearray()
         captured = 0.0
-        while self._pieces:
+        while self._pieces and len(data) < MAX_CHUNK_S * self._rate * self._width:
             piece = self._pieces.popleft()
             self._read += len(piece.data)
             ahead = piece.position - self._position - len(data) // self._width

@@ -101,14 +101,15 @@ class _Connection:
         code, reason = NORMAL, ""
         try:
             await self._accept()
-            while not session.ended:
-                message = await self.inbox.next()
-                if message is None:
-                    return
-                if answer := session.receive(message):
-                    await self._send(answer)
-                while line.ahead_s > AHEAD_S:  # a recording: the sender has to wait
-                    await asyncio.sleep(PAUSE_S)
+            with self.inbox:
+                while not session.ended:
+                    message = await self.inbox.next()
+                    if message is None:
+                        return
+                    if answer := session.receive(message):
+                        await self._send(answer)
+                    while line.ahead_s > AHEAD_S:  # a recording: the sender has to wait
+                        await asyncio.sleep(PAUSE_S)
             line.close()
             await asyncio.wait([sending], timeout=drain_s)
             await self._send(session.metadata(self.results.request_id, created))

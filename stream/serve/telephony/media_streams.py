@@ -108,12 +108,13 @@ async def _listen(websocket: WebSocket, session: MediaSession, inbox: Inbox) -> 
     """Pass messages on until the stream, the connection or the patience ends."""
     code, reason = NORMAL, ""
     try:
-        while not session.ended:
-            message = await inbox.next()
-            if message is None:
-                return
-            if warning := session.receive(time.monotonic(), message):
-                _LOG.warning("%s: %s", session.dialect.name, warning)
+        with inbox:
+            while not session.ended:
+                message = await inbox.next()
+                if message is None:
+                    return
+                if warning := session.receive(time.monotonic(), message):
+                    _LOG.warning("%s: %s", session.dialect.name, warning)
     except (LineError, CallError) as e:
         code, reason = closing(e)
         _LOG.warning("%s: %s", session.dialect.name, e)

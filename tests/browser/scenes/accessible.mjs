@@ -10,6 +10,10 @@ export default async ({ open, must, require }) => {
     const page = await open("wall", { colorScheme, viewport, bypassCSP: true });
     await page.waitForSelector(".rows .row");
     await page.evaluate(source);
+    const login = await open("wall", { colorScheme, viewport, bypassCSP: true, anonymous: true });
+    await login.waitForSelector("#token");
+    await login.evaluate(source);
+    must(!(await login.evaluate(() => window.axe.run(document))).violations.some(({ impact }) => ["serious", "critical"].includes(impact)), "the login");
     const call = await page.getAttribute(".rows .row a", "href");
     for (const path of [...PAGES, call.slice(2), "call"]) {
       if (path === "call") {

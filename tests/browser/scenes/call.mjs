@@ -32,6 +32,13 @@ export default async ({ open, must }) => {
     return numbers.some((n, i) => n !== i);
   }));
   must(!gaps, "segments are missing after the connection came back");
+  // the server dropped events for this page: said, and asked for again
+  await page.evaluate(() => {
+    window.abhinaya.old = window.abhinaya.live.socket;
+    window.abhinaya.live.take('{"type":"dropped","events":7}');
+  });
+  await page.waitForSelector(".link:has-text('7 events were dropped')");
+  await page.waitForFunction(() => window.abhinaya.live.socket?.readyState === WebSocket.OPEN && window.abhinaya.live.socket !== window.abhinaya.old, null, { timeout: 15000 });
   return { votes, before, after: await count() };
 };
 

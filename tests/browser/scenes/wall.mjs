@@ -1,6 +1,11 @@
 // The demo call on the wall: both parties, their label and words; filter, keyboard, wallboard, theme.
 export default async ({ open, must, token }) => {
-  const page = await open("wall");
+  const page = await open("wall", { anonymous: true });
+  await page.fill("#token", "wrong");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("[role=alert]:has-text('token is unknown')");
+  await page.fill("#token", token);
+  await page.keyboard.press("Enter");
   await page.waitForSelector(".rows .row .mark", { timeout: 40000 });
   const text = (name) => page.locator(name).allInnerTexts();
   await page.waitForFunction(() => document.querySelectorAll(".rows .row").length === 2);

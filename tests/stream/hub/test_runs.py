@@ -19,13 +19,16 @@ from desk import FRONT, OF_RUN, SERVICES, Desk, desk
 from msgspec.structs import replace
 
 from abhinaya.bench.null_nodes import null_config, specs
+from abhinaya.stream.hub import streams
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.main import Hub
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.hub.runs import MAX_RUNS, Runs
 from abhinaya.stream.hub.streams import MAX_OVER, MAX_STREAMS
 from abhinaya.stream.hub.validation import LONGEST_REASON
-from abhinaya.stream.run.recorder import Recorder
+from abhinaya.stream.run import recorder
+from abhinaya.stream.run.inputs import Inputs
+from abhinaya.stream.run.recorder import Ledger, Recorder
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings.config import FlowConfig, SuperviseConfig, encode
 from abhinaya.stream.wire.child import Stop
@@ -581,3 +584,55 @@ def test_fifty_runs_of_one_name_through_a_real_hub(tmp_path: Path) -> None:
     finally:
         supervisor.stop(0.5)
     assert sizes[-1] - sizes[9] < 5, sizes
+
+
+@pytest.mark.parametrize("calls", [300, pytest.param(5000, marks=pytest.mark.slow)])
+def test_of_thousands_of_calls_in_one_run_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    for module in (recorder, streams):
+        monkeypatch.setattr(module, "MAX_OVER", 50)  # of streams that are over a little stays
+    site, ledger, run, peer = Site(), Ledger(), "run", b"push"
+    inputs = Inputs(tmp_path, ledger, "ipc://x", None, "", None, run)
+    inputs.push_front()
+    site.sink(b"run", Subscribe(sink="recorder", confirm=True, run=run))
+    site.say(peer, Hello(front="push", incarnation="1", run=run, streams=(), first_sequences=()))
+
+    def call(number: int) -> None:
+        name = f"line:{number}"
+        infos = [
+            replace(fakes.info(f"{name}/{party}", run=run), front="push", input=name)
+            for party in ("agent", "customer")
+        ]
+        site.say(peer, replace(fakes.hello(*infos), front="push", adds=True))
+        for info in infos:
+            site.say(peer, fakes.segment(0, info.stream), replace(END, stream=info.stream))
+        site.confirm(run)
+        events = [notice.event for notice in site.got[b"run"]]
+        for event in filter(ledger.admit, events):
+            if isinstance(event, StreamStarted):
+                inputs.started(event.info)
+            elif isinstance(event, StreamEnded):
+                inputs.ended(event)
+        assert sum(isinstance(event, Verdict) for event in events) == 2
+        site.got.clear()
+        site.back.clear()
+        if number % 10 == 9:
+            site.passes(0.5, step=0.5)
+            site.say(peer, Beat(name="push"))
+            site.got.clear()
+
+    for number in range(100):
+        call(number)
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(100, 100 + calls):
+        call(number)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 256 * 1024
+    assert not inputs._reads
+    assert not site.broker._runs.get(run).streams  # type: ignore[union-attr]
+    assert len(ledger._tracks) == 100

@@ -18,8 +18,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from abhinaya.client import Client
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
 from abhinaya.stream.serve.main import Place
+from abhinaya.stream.wire.messages import StreamEnded
 
 
 @pytest.fixture
@@ -155,6 +157,22 @@ def test_a_reader_continues_by_number_without_a_hole(web: Running) -> None:
     assert refusal(web.get("/v1/streams/99999999999999999999")) == (404, "not_found")
 
 
+def test_a_fault_of_ours_is_an_answer_too(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(web.gateway.board), "rows", lambda _: 1 / 0)
+    assert refusal(web.get("/v1/streams")) == (500, "bug")
+
+
+def test_the_streams_that_have_ended_are_forgotten_one_day(web: Running) -> None:
+    open_one = web.begin("open")
+    for n in range(KEPT_ENDED + 20):
+        web.begin(f"call-{n}")
+        end = StreamEnded(stream=f"call-{n}", sequence=0, position=0)
+        web.gateway.board.write(end, 1e9)
+    rows = [row.id for row in web.gateway.board.rows()]
+    assert len(rows) == KEPT_ENDED + 1
+    assert rows[0] == open_one
+
+
 def test_server_sent_events_continue_after_the_last_one(web: Running) -> None:
     web.begin("call")
     for n in range(5):
@@ -196,6 +214,8 @@ def test_a_message_that_is_too_long_or_unasked_for_ends_only_its_connection(web:
         ws.socket.sendall(b"\x82\xff" + (100_000_000).to_bytes(8, "big") + bytes(4))
         assert close_code(ws) == 1009  # before it has taken the 100 MB
     answer = web.post("/v1/session", content=b"x" * 2_000_000)
+    assert refusal(answer) == (413, "too_long")
+    answer = web.post("/v1/session", content=(b"x" * 10_000 for _ in range(200)))  # length unknown
     assert refusal(answer) == (413, "too_long")
     assert web.get("/v1/session").status_code == 200
 

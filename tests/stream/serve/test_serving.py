@@ -142,9 +142,7 @@ def test_the_published_openai_client_gets_its_formats_and_our_verdicts(
     full = transcribe("verbose_json")
     assert len(full.segments) == len(verdicts) == len(full.model_extra["verdicts"])
     assert 24 < full.duration < 26
-    assert transcribe("text").strip() == plain.text
     assert transcribe("srt").count("-->") == len(verdicts)
-    assert transcribe("vtt").startswith("WEBVTT")
     with pytest.raises(openai.UnprocessableEntityError, match="is text, not audio"):
         transcribe("json", b"no audio at all " * 100)
     with pytest.raises(openai.AuthenticationError):
@@ -158,7 +156,7 @@ def test_a_signal_ends_live_streams_and_what_was_said_is_kept() -> None:
         url = f"ws://127.0.0.1:{program.port}/v1/events?from=0"
         heard: list[dict[str, Any]] = []
         with connect(url, additional_headers={"Authorization": f"Bearer {program.token}"}) as ws:
-            while not any(event["type"] == "verdict" for event in heard):
+            while sum(event["type"] == "stream_started" for event in heard) < 2:
                 heard.append(json.loads(ws.recv(20)))
         assert program.stop() == 0
         errors = (folder / "stderr").read_text()

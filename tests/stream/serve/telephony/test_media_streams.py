@@ -235,7 +235,7 @@ def test_who_sends_nothing_is_cut_off(host: str) -> None:
 def test_a_revoked_token_ends_its_call(
     doors: FakeDoors, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "RECHECK_S", 0)
+    monkeypatch.setattr(sockets, "RECHECK_S", -1)
     monkeypatch.setattr(doors, "holds", False)
     with dial(host) as client:
         client.send(text(twilio_start("CA-r"))[0])
