@@ -119,6 +119,8 @@ def test_a_track_goes_on_after_the_connection_was_lost_and_drops_the_oldest_audi
             events: list[dict[str, Any]] = []
 
             async def speak() -> None:
+                while not events:
+                    await asyncio.sleep(0.01)
                 while len(events) < 2:
                     track.feed(b"more")
                     await asyncio.sleep(0.02)
