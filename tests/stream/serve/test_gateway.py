@@ -94,8 +94,22 @@ def test_a_token_of_a_person_has_a_role_expires_and_is_revoked_at_once(web: Runn
     assert (status(reader), status(brief)) == (200, 401)
     assert reader not in (path := web.tokens.own.parent / "tokens" / "desk.json").read_text()
     assert path.stat().st_mode & 0o777 == 0o600
-    web.tokens.revoke("desk")
-    time.sleep(1.1)
+    bearer = {"Authorization": f"Bearer {reader}"}
+    body = {"json": {"demo": True}, "headers": bearer}
+    assert refusal(httpx2.post(web.url + "/v1/files", **body)) == (403, "forbidden")
+    ingest = {"Authorization": f"Bearer {web.tokens.add('line', 'ingest', 1)}"}
+    web.tokens.reread()
+    assert httpx2.post(web.url + "/v1/files", **body | {"headers": ingest}).status_code == 202
+    with connect(web.ws + "/v1/events", additional_headers=bearer, max_queue=None) as ws:
+        web.tokens.revoke("desk")
+        web.begin("call")
+        for n in range(300):  # also while events come
+            web.say("call", n)
+            time.sleep(0.01)
+            if ws.protocol.close_rcvd:
+                break
+        assert ws.protocol.close_rcvd is not None
+        assert ws.protocol.close_rcvd.code == 4401
     assert status(reader) == 401
 
 
