@@ -130,7 +130,6 @@ def test_a_slow_front_costs_counted_audio_and_a_new_one_is_told_where_to_go_on(
         assert fed < 1e9
     slow.next(OpenCall)
     slow.close()
-    monkeypatch.setattr(pump, "AWAY_S", 1.0)
     call.feed(1, b"abc", 0)
     wait(lambda: not calls.ready)
     again = Front(directory)
@@ -139,6 +138,7 @@ def test_a_slow_front_costs_counted_audio_and_a_new_one_is_told_where_to_go_on(
     call.feed(1, b"d", 3)
     (part,) = again.next(Audio).parts
     assert (part.track, part.position, part.size) == (1, 3, 1)
+    monkeypatch.setattr(pump, "AWAY_S", 0.1)
     again.close()
     call.feed(0, b"x")
     wait(lambda: call.refused)  # nobody comes any more
