@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from recorder_client import BOUNDARY, PEOPLE, metadata, multipart, sdp, sdp_line
+
+needs_sipp = pytest.mark.skipif(
+    not shutil.which("sipp"), reason="needs sipp: apt-get install sip-tester"
+)
 
 HEAD = """Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: <sip:src@[local_ip]:[local_port]>;tag=[call_number]

@@ -112,6 +112,12 @@ async def on_status(_: Request, error: Exception) -> Response:
     return failure(ApiError(status, code, phrase.lower(), remedy, headers))
 
 
+async def on_bug(_: Request, error: Exception) -> Response:
+    """Answer a request that has failed by a fault of ours; the log has the traceback."""
+    message = f"stopped on an unexpected {type(error).__name__}"
+    return failure(ApiError(500, "bug", message, "please report it, with the log"))
+
+
 async def refuse(socket: WebSocket, error: AbhinayaError) -> None:
     """End a WebSocket with an error.
 

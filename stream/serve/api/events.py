@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
@@ -17,7 +18,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from abhinaya.stream.serve.access import SUBPROTOCOL, Principal
+from abhinaya.stream.serve.access import SUBPROTOCOL, Access, Principal
 from abhinaya.stream.serve.api.endpoint import MOST, Ask, Endpoint, Number, Operation, parsed
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Item
@@ -26,7 +27,9 @@ from abhinaya.stream.serve.errors import ApiError, refuse
 PAGE: Final = 500
 """Events that are read from the store at once."""
 BEAT_S: Final = 15.0
-"""Seconds after which a quiet connection is checked."""
+"""Seconds of quiet after which a reader is told that the gateway lives."""
+CHECK_S: Final = 1.0
+"""Seconds after which the token of a reader is looked up again."""
 STALLED_S: Final = 30.0
 """Seconds in which a reader must take an event."""
 GONE: Final = ApiError(401, "unauthorized", "the token was revoked or has expired")
@@ -101,6 +104,21 @@ class Follower:
             self._behind = self._reader.forgive() > 0
 
 
+class Valid:
+    """Whether the token of a long connection still holds; looked up once in a while."""
+
+    def __init__(self, access: Access, who: Principal) -> None:
+        self._access, self._who = access, who
+        self._next = 0.0
+
+    def holds(self, now: float) -> bool:
+        """Return whether to go on."""
+        if now < self._next:
+            return True
+        self._next = now + CHECK_S
+        return self._access.is_valid(self._who)
+
+
 def routes(gateway: Gateway) -> list[BaseRoute]:
     """Return the routes of live events."""
 
@@ -140,16 +158,16 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
 async def _send_all(
     gateway: Gateway, socket: WebSocket, follower: Follower, who: Principal
 ) -> None:
+    valid = Valid(gateway.access, who)
     with contextlib.suppress(StopAsyncIteration):
         while True:
             item = await follower.next(BEAT_S)
-            if item is None:
-                if not gateway.access.is_valid(who):
-                    await refuse(socket, GONE)
-                    return
-                continue
-            async with asyncio.timeout(STALLED_S):
-                await socket.send({"type": "websocket.send", "text": item.body.decode()})
+            if not valid.holds(time.monotonic()):
+                await refuse(socket, GONE)
+                return
+            if item is not None:
+                async with asyncio.timeout(STALLED_S):
+                    await socket.send({"type": "websocket.send", "text": item.body.decode()})
 
 
 async def _listen(socket: WebSocket, follower: Follower) -> None:
@@ -164,14 +182,14 @@ async def _listen(socket: WebSocket, follower: Follower) -> None:
 
 
 async def _lines(gateway: Gateway, which: Which, who: Principal) -> AsyncIterator[bytes]:
-    follower = Follower(gateway, which)
+    follower, valid = Follower(gateway, which), Valid(gateway.access, who)
     try:
         yield b"retry: 1000\n\n"
         while True:
             item = await follower.next(BEAT_S)
+            if not valid.holds(time.monotonic()):
+                return
             if item is None:
-                if not gateway.access.is_valid(who):
-                    return
                 yield b": still here\n\n"
                 continue
             number = b"id: %d\n" % item.number if item.number else b""

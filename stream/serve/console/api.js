@@ -59,6 +59,8 @@ export const api = {
   exportOf: (stream, format) => `/v1/history/export${query({ stream, format })}`,
   corrections: "/v1/history/corrections",
   demo: () => post("/v1/files", { demo: true }),
+  upload: (form) => ask("/v1/files", { method: "POST", body: form }),
+  job: (id) => ask(`/v1/files/${encodeURIComponent(id)}`),
   /** Return what is missing before speech can be judged. A gateway that is not ready answers with 503. */
   async missing() {
     const answer = await fetch("/readyz").catch(() => null);

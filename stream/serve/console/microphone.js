@@ -3,6 +3,7 @@ import { html, useEffect, useState } from "./ui.js";
 import { api } from "./api.js";
 import { Bar, Empty, Level, Mark, Problem } from "./parts.js";
 import { step } from "./attention.js";
+import { Upload } from "./upload.js";
 import { useStore } from "./store.js";
 
 const RATE = 16000;
@@ -59,8 +60,8 @@ export function Microphone() {
     return () => microphone.views.delete(view);
   }, []);
   const row = microphone.name && [...state.streams.values()].find((one) => one.name.includes(microphone.name));
-  return html`<div class="page microphone"><div class="head"><h1>Microphone</h1></div>
-    <section class="card"><p>What you say goes to this server only. No audio is kept unless the server is set to keep it.</p>
+  return html`<div class="page microphone"><div class="head"><h1>Microphone and recordings</h1></div>
+    <section class="card" aria-labelledby="microphone-title"><h2 id="microphone-title">Microphone</h2><p>What you say goes to this server only. No audio is kept unless the server is set to keep it.</p>
       <button class="primary" aria-pressed=${microphone.on} onClick=${() => (microphone.on ? microphone.stop() : start())}>${microphone.on ? "Stop" : "Start the microphone"}</button>
       <p class="quiet" role="status">${microphone.on ? "Listening." : "Off."}</p>
       <dl class="facts"><div><dt>Level</dt><dd><${Bar} value=${microphone.peak} /></dd></div><div><dt>Sent</dt><dd>${microphone.sent.toFixed(1)} s</dd></div>
@@ -69,5 +70,6 @@ export function Microphone() {
     ${row ? html`<section class="card heard"><h2><a href=${`#/call/${row.id}`}>${row.name}</a></h2>
         <p class="heard-label">${row.label ? html`<${Mark} label=${row.label} /> <${Level} step=${step(row)} />` : html`<span class="quiet">no segment yet</span>`}</p>
         <p class=${`said-text${row.partial ? " partial" : ""}`}>${row.partial?.words || row.words}</p></section>`
-      : microphone.on && html`<${Empty}>Say something.<//>`}</div>`;
+      : microphone.on && html`<${Empty}>Say something.<//>`}
+    <${Upload} /></div>`;
 }

@@ -9,5 +9,13 @@ export default async ({ open, must }) => {
   must(lost === "0.0 s", `${lost} of the microphone were lost`);
   await page.click("text=Stop");
   await page.waitForFunction(() => [...window.abhinaya.state.streams.values()].some((row) => row.name.includes("microphone-") && row.ended), null, { timeout: 20000 });
+
+  // a recording goes the same way
+  await page.setInputFiles("input[type=file]", new URL("../../../bench/demo/call.opus", import.meta.url).pathname);
+  await page.selectOption("select[name=channels]", "split");
+  await page.click("text=Label it");
+  await page.waitForSelector("text=Open it", { timeout: 30000 });
+  await page.click("text=Open it");
+  await page.waitForFunction(() => document.querySelectorAll(".party").length === 2, null, { timeout: 20000 });
   return { stream: await stream.jsonValue(), sent };
 };

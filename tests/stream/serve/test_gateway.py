@@ -18,8 +18,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from abhinaya.client import Client
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
 from abhinaya.stream.serve.main import Place
+from abhinaya.stream.wire.messages import StreamEnded
 
 
 @pytest.fixture
@@ -92,8 +94,22 @@ def test_a_token_of_a_person_has_a_role_expires_and_is_revoked_at_once(web: Runn
     assert (status(reader), status(brief)) == (200, 401)
     assert reader not in (path := web.tokens.own.parent / "tokens" / "desk.json").read_text()
     assert path.stat().st_mode & 0o777 == 0o600
-    web.tokens.revoke("desk")
-    time.sleep(1.1)
+    bearer = {"Authorization": f"Bearer {reader}"}
+    body = {"json": {"demo": True}, "headers": bearer}
+    assert refusal(httpx2.post(web.url + "/v1/files", **body)) == (403, "forbidden")
+    ingest = {"Authorization": f"Bearer {web.tokens.add('line', 'ingest', 1)}"}
+    web.tokens.reread()
+    assert httpx2.post(web.url + "/v1/files", **body | {"headers": ingest}).status_code == 202
+    with connect(web.ws + "/v1/events", additional_headers=bearer, max_queue=None) as ws:
+        web.tokens.revoke("desk")
+        web.begin("call")
+        for n in range(300):  # also while events come
+            web.say("call", n)
+            time.sleep(0.01)
+            if ws.protocol.close_rcvd:
+                break
+        assert ws.protocol.close_rcvd is not None
+        assert ws.protocol.close_rcvd.code == 4401
     assert status(reader) == 401
 
 
@@ -155,6 +171,22 @@ def test_a_reader_continues_by_number_without_a_hole(web: Running) -> None:
     assert refusal(web.get("/v1/streams/99999999999999999999")) == (404, "not_found")
 
 
+def test_a_fault_of_ours_is_an_answer_too(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(web.gateway.board), "rows", lambda _: 1 / 0)
+    assert refusal(web.get("/v1/streams")) == (500, "bug")
+
+
+def test_the_streams_that_have_ended_are_forgotten_one_day(web: Running) -> None:
+    open_one = web.begin("open")
+    for n in range(KEPT_ENDED + 20):
+        web.begin(f"call-{n}")
+        end = StreamEnded(stream=f"call-{n}", sequence=0, position=0)
+        web.gateway.board.write(end, 1e9)
+    rows = [row.id for row in web.gateway.board.rows()]
+    assert len(rows) == KEPT_ENDED + 1
+    assert rows[0] == open_one
+
+
 def test_server_sent_events_continue_after_the_last_one(web: Running) -> None:
     web.begin("call")
     for n in range(5):
@@ -196,6 +228,8 @@ def test_a_message_that_is_too_long_or_unasked_for_ends_only_its_connection(web:
         ws.socket.sendall(b"\x82\xff" + (100_000_000).to_bytes(8, "big") + bytes(4))
         assert close_code(ws) == 1009  # before it has taken the 100 MB
     answer = web.post("/v1/session", content=b"x" * 2_000_000)
+    assert refusal(answer) == (413, "too_long")
+    answer = web.post("/v1/session", content=(b"x" * 10_000 for _ in range(200)))  # length unknown
     assert refusal(answer) == (413, "too_long")
     assert web.get("/v1/session").status_code == 200
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from gateways import running
 from recorder_client import BODY, FakeCalls, ports_of, request, rtp, sdp, sdp_line, sound
-from sipp_scenario import scenario
+from sipp_scenario import needs_sipp, scenario
 
 from abhinaya.stream.errors import ConfigError, NetworkError, SourceError, WireError
 from abhinaya.stream.serve.telephony.siprec.server import RecordingServer, peer_check
@@ -80,10 +79,10 @@ class Client:
 # --- sipp -----------------------------------------------------------------------------------------
 
 
+@needs_sipp
+@pytest.mark.slow  # in real time: a busy machine loses packets
 @pytest.mark.parametrize("transport", ["u1", "t1"])
 def test_sipp_brings_both_parties_whole(tmp_path: Path, transport: str) -> None:
-    if not shutil.which("sipp"):
-        pytest.fail("sipp is missing: install the Debian package sip-tester")
     sounds = [sound(seed, 1.0) for seed in (1, 2)]
     files = [tmp_path / f"{i}.raw" for i in range(2)]
     for file, data in zip(files, sounds, strict=True):

@@ -21,7 +21,7 @@ from deepgram.core.events import EventType
 from deepgram.environment import DeepgramClientEnvironment
 from provider_messages import media, text, twilio_start, written
 from pushed_run import demo, until
-from sipp_scenario import scenario
+from sipp_scenario import needs_sipp, scenario
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -166,6 +166,7 @@ def test_audio_goes_in_and_verdicts_come_back(
         )
 
 
+@needs_sipp
 @pytest.mark.slow
 def test_a_recorder_brings_its_call_and_gets_verdicts_with_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
