@@ -103,6 +103,9 @@ def test_a_gateway_in_the_mode_judges_the_customer_only_and_needs_a_retention(
                 verdicts = [e for e in events if e["type"] == "verdict"]
                 assert verdicts
                 judged[begun["stream"].rpartition("/")[2]] = begun.get("judged", True)
+                url = f"/streams/{stream}/segments/{verdicts[0]['segment']}/correction"
+                corrected = served.http.post(url, json={"label": "sad"})
+                assert corrected.status_code == (200 if begun.get("judged", True) else 409)
                 for verdict in verdicts if not begun.get("judged", True) else ():
                     assert (verdict["label"], verdict["reason"]) == (UNKNOWN, NOT_JUDGED)
                     assert (verdict["votes"], verdict["confidence"]) == ([], None)
