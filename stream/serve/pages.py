@@ -37,13 +37,20 @@ class WithHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and the answer back."""
+        ours = scope.get("path") == "/" or scope.get("path", "").startswith("/console/")
+        caching = "no-cache" if ours else "no-store"  # what was said is in no browser's cache
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+<<<<<<< HEAD
                 keeps = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
                 headers.setdefault("Cache-Control", keeps)
                 headers.update(HEADERS)
+=======
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", caching)
+>>>>>>> main
             await send(message)
 
         await self._app(scope, receive, with_headers)
