@@ -43,14 +43,8 @@ class WithHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-<<<<<<< HEAD
-                keeps = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
-                headers.setdefault("Cache-Control", keeps)
-                headers.update(HEADERS)
-=======
                 headers.update(HEADERS)
                 headers.setdefault("Cache-Control", caching)
->>>>>>> main
             await send(message)
 
         await self._app(scope, receive, with_headers)
