@@ -25,6 +25,7 @@ from starlette.requests import HTTPConnection
 from abhinaya.models.errors import near_miss
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import ConfigError, SinkError
+from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.errors import ApiError
 
 _LOG = logging.getLogger("abhinaya.serve")
@@ -192,11 +193,13 @@ class Access:
     Args:
         tokens: the tokens.
         session_s: seconds after which a browser must log in again.
+        audit: gets an entry for each access.
 
     """
 
-    def __init__(self, tokens: Tokens, session_s: float) -> None:
+    def __init__(self, tokens: Tokens, session_s: float, audit: Audit) -> None:
         self.tokens = tokens
+        self._audit = audit
         self._session_s = session_s
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
         """Digest of the cookie -> its owner and end."""
@@ -209,13 +212,18 @@ class Access:
         WebSocket and for each request that changes something.
 
         Raises:
-            ApiError: 401 without a valid token, 403 without the role or from a foreign page.
+            ApiError: 401 without a valid token, 403 without the role or from a foreign page, 503 if
+                the access cannot be logged and must be.
 
         """
         found = self._caller(connection)
         if not found.may(role):
             message = f"{found.name} has the role {found.role}, and this needs {role}"
             raise ApiError(403, "forbidden", message, "use a token with that role")
+        try:
+            self._audit.write(found.name, connection.scope.get("method", "WS"), _asked(connection))
+        except SinkError as error:
+            raise ApiError(503, "audit", "the access cannot be logged", error.remedy) from error
         return found
 
     def is_valid(self, principal: Principal) -> bool:
@@ -284,6 +292,12 @@ def check_origin(connection: HTTPConnection, *, needed: bool) -> None:
     if origin is None or origin != f"{'https' if secure else 'http'}://{host}":
         message = "the request comes from a page of another site"
         raise ApiError(403, "origin", message, "open the console at the address of the gateway")
+
+
+def _asked(connection: HTTPConnection) -> str:
+    """Return what a caller wants, for the audit log."""
+    query = connection.scope.get("query_string", b"").decode("ascii", "replace")
+    return f"{connection.scope['path']}?{query}" if query else str(connection.scope["path"])
 
 
 def _shown(connection: HTTPConnection) -> str | None:

@@ -42,17 +42,20 @@ from abhinaya.stream.serve.api import (
     transcriptions,
 )
 from abhinaya.stream.serve.app import Gateway
+from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.errors import on_bug, on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
+from abhinaya.stream.serve.retention import Retention
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
 from abhinaya.stream.serve.telemetry.health import Health, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
+from abhinaya.stream.settings.compliance import check_retention
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
@@ -134,22 +137,26 @@ def opened(
         AbhinayaError: the folder or the history cannot be used.
 
     """
-    tokens = Tokens(data)
+    tokens, law = Tokens(data), config.compliance
     with (
         closing(Store(data / "history.sqlite", report)) as store,
         closing(Calls(directory, config.serve)) as calls,
+        closing(Audit(data, bool(law.mode), report)) as audit,
+        closing(Retention(law.retention_days, store, audit, report)),
     ):
         board = Board(store)
+        requests = Requests(config.serve, data / "uploads", board.streams_of)
         yield Gateway(
             config=config.serve,
-            access=Access(tokens, 3600 * config.serve.session_h),
+            access=Access(tokens, 3600 * config.serve.session_h, audit),
             board=board,
             store=store,
-            requests=Requests(config.serve, data / "uploads", board.streams_of),
+            requests=requests,
             metrics=Metrics(config),
             health=Health(config, [lambda: str(store.fault or "")]),
             calls=calls,
         )
+        requests.clear()
 
 
 def serve(
@@ -180,6 +187,7 @@ def serve(
 
     """
     place.check()
+    check_retention(config.compliance)
     config = watched(config)
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:

@@ -74,8 +74,7 @@ class Requests:
         self._config = config
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            left.unlink()
+        self.clear()
         self._streams_of = streams_of
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, _Work] = OrderedDict()
@@ -83,6 +82,11 @@ class Requests:
         self._running: dict[str, _Work] = {}
         self._used: OrderedDict[str, int] = OrderedDict()
         """How often a name was used: a stream cannot begin twice in a run."""
+
+    def clear(self) -> None:
+        """Delete all uploads: at the start, and at the end of the run."""
+        for left in self.folder.iterdir():
+            left.unlink(missing_ok=True)
 
     # --- the thread of the web server -------------------------------------------------------------
 
