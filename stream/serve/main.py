@@ -60,6 +60,7 @@ from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.wire.messages import Activity, Event
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
@@ -153,7 +154,7 @@ def opened(
             store=store,
             requests=requests,
             metrics=Metrics(config),
-            health=Health(config, [lambda: str(store.fault or "")]),
+            health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
             calls=calls,
         )
         requests.clear()
