@@ -219,14 +219,24 @@ class Access:
                 the access cannot be logged and must be.
 
         """
-        found = self._caller(connection)
-        if not found.may(role):
-            message = f"{found.name} has the role {found.role}, and this needs {role}"
-            raise ApiError(403, "forbidden", message, "use a token with that role")
+        found = self.identify(connection, role)
         try:
             self._audit.write(found.name, connection.scope.get("method", "WS"), _asked(connection))
         except SinkError as error:
             raise ApiError(503, "audit", "the access cannot be logged", error.remedy) from error
+        return found
+
+    def identify(self, connection: HTTPConnection, role: str) -> Principal:
+        """Return who calls, like `require`, for what is not worth an entry: it shows nobody's data.
+
+        Raises:
+            ApiError: as `require`.
+
+        """
+        found = self._caller(connection)
+        if not found.may(role):
+            message = f"{found.name} has the role {found.role}, and this needs {role}"
+            raise ApiError(403, "forbidden", message, "use a token with that role")
         return found
 
     def is_valid(self, principal: Principal) -> bool:
