@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two workers; tests/conftest.py says which tests stay together
 SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all browser screenshot check lint types bench lock clean
+.PHONY: demo test test-all examples browser screenshot check lint types bench lock clean
 
 demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
@@ -66,9 +66,19 @@ $(NAMESPACE):
 	mkdir -p $@
 	for folder in client models stream train bench; do ln -sfn ../../../$$folder $@/$$folder; done
 
-# every package of every extra, in the version of constraints.txt, with the hashes of its files
+# the examples for pipecat and LiveKit Agents, in an environment of their own
+examples: build/examples/.installed
+	build/examples/bin/python -m pytest --numprocesses 0 tests/integrations
+
+build/examples/.installed: pyproject.toml
+	$(PYTHON) -m venv build/examples
+	build/examples/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[examples]' \
+	  hypothesis pytest pytest-timeout pytest-xdist
+	touch $@
+
+# every package of every extra but `examples`, in the version of constraints.txt, with the hashes of its files
 lock:
-	uv pip compile pyproject.toml --all-extras --constraint constraints.txt --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra quantize --constraint constraints.txt --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 --output-file $(LOCK)
 	sed -i '1i # Made by `make lock`: every extra, in the versions of constraints.txt, with the hashes of all files.' $(LOCK)
 

@@ -12,5 +12,6 @@ number, so no stored event is missing and none comes twice.
 """
 
 from abhinaya.client.gateway import Client, GatewayError
+from abhinaya.client.listening import Listening
 
-__all__ = ["Client", "GatewayError"]
+__all__ = ["Client", "GatewayError", "Listening"]

@@ -20,11 +20,14 @@ from websockets.asyncio.client import connect as aconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
+from abhinaya.client.listening import Listening
 from abhinaya.models.errors import AbhinayaError
 
 Event = dict[str, Any]
 """An event in the form of docs/events.md, with `number` and `stream_id`."""
 
+KEPT_S: Final = 5.0
+"""Audio that is kept while the gateway is away."""
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 5.0
 CLOSED: Final = "the gateway has closed the connection"
@@ -150,6 +153,32 @@ class Client:
                         raise ConnectionError(CLOSED)
             except (OSError, WebSocketException) as error:
                 await asyncio.sleep(progress.wait_s(time.monotonic(), self.address, error))
+
+    def listen(
+        self, *, rate: int, channels: int = 1, name: str = "", interim: bool = False
+    ) -> Listening:
+        """Return a track for audio that comes while it is spoken, for asyncio.
+
+        Args:
+            rate: samples a second.
+            channels: channels, interleaved; they are mixed.
+            name: of the call; its stream is `listen:NAME`.
+            interim: whether provisional verdicts come too.
+
+        The samples are 16-bit integers, little-endian.
+
+        """
+        query = {"encoding": "linear16", "sample_rate": rate, "channels": channels}
+        wishes = {"interim_results": "true"} if interim else {}
+        named = {"name": name} if name else {}
+        url = f"ws{self.address.removeprefix('http')}/v1/listen?{urlencode(query | wishes | named)}"
+        progress = self._progress(None)
+        return Listening(
+            url,
+            self._options(),
+            lambda now, error: progress.wait_s(now, self.address, error),
+            kept_bytes=round(2 * rate * channels * KEPT_S),
+        )
 
     def streams(self) -> list[dict[str, Any]]:
         """Return the streams that are open or have ended lately."""

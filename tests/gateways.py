@@ -17,6 +17,7 @@ from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.app import Gateway, Service
 from abhinaya.stream.serve.main import application, opened
 from abhinaya.stream.serve.server import Server, bind
+from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Verdict
 
@@ -66,10 +67,12 @@ def running(
     services: Sequence[Service] = (),
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
+    compliance: ComplianceConfig | None = None,
     **limits: Any,
 ) -> Iterator[Running]:
     """Serve in a thread until the end of the block."""
     config = dataclasses.replace(fakes.config(), serve=ServeConfig(**limits))
+    config = dataclasses.replace(config, compliance=compliance or config.compliance)
     with (
         closing(bind("127.0.0.1", port)) as door,
         TemporaryDirectory(dir="/tmp") as short,

@@ -26,11 +26,17 @@ def config() -> Any:
 
 
 def prepare() -> None:
-    """Put the line-up of null nodes in place of the profile."""
+    """Put the line-up of null nodes in place of the profile; its compliance mode stays."""
+    import dataclasses
+
     from abhinaya.stream.commands import serve, stream
+    from abhinaya.stream.settings.environment import load_line_up
+
+    def line_up(args: Any) -> Any:
+        return dataclasses.replace(config(), compliance=load_line_up(args).compliance)
 
     for program in (serve, stream):
-        program.load_line_up = lambda args: config()
+        program.load_line_up = line_up
         program.faults_of_models = lambda config, accept: iter(())
         program.unpinned_models = lambda config: iter(())
 

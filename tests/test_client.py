@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from gateways import running
 from places import ROOT
+from websockets.asyncio.server import ServerConnection, serve
 
 from abhinaya.client import Client, GatewayError
 
@@ -91,3 +92,60 @@ def test_the_example_prints_the_labels(tmp_path: Path) -> None:
             line = process.stdout.readline()
             process.kill()
     assert line.split() == ["0.00", "call", "angry"], json.dumps(line)
+
+
+def test_a_track_goes_on_after_the_connection_was_lost_and_drops_the_oldest_audio() -> None:
+    got: list[bytes | str] = []
+    verdict = {"type": "verdict", "label": "happy"}
+
+    async def gateway(socket: ServerConnection) -> None:
+        first = not got
+        async for message in socket:
+            got.append(message)
+            await socket.send(json.dumps({"type": "Results", "abhinaya": verdict}))
+            await socket.send(json.dumps({"type": "SpeechStarted"}))
+            if first:
+                socket.transport.abort()
+                return
+            if isinstance(message, str):
+                await socket.close()
+
+    async def talk() -> tuple[list[dict[str, Any]], int]:
+        async with serve(gateway, "127.0.0.1", 0) as server:
+            address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            track = Client(address, "t", patience_s=10).listen(rate=8000, name="desk")
+            for second in range(7):
+                track.feed(bytes([second]) * 16_000)
+            events: list[dict[str, Any]] = []
+
+            async def speak() -> None:
+                while not events:
+                    await asyncio.sleep(0.01)
+                while len(events) < 2:
+                    track.feed(b"more")
+                    await asyncio.sleep(0.02)
+                track.close()
+
+            speaking = asyncio.create_task(speak())
+            async for event in track.events():
+                events.append(event)
+            await speaking
+            return events, track.dropped
+
+    events, dropped = asyncio.run(asyncio.wait_for(talk(), 20))
+    assert events[0] == verdict
+    assert dropped >= 2 * 16_000, "five seconds are kept"
+    assert got[0] == bytes([2]) * 16_000
+    assert got[-2:] == [b"more", '{"type":"CloseStream"}']
+
+
+def test_a_track_that_is_refused_says_why(tmp_path: Path) -> None:
+    async def listen(client: Client) -> None:
+        async for _ in client.listen(rate=8000).events():
+            pass
+
+    with running(tmp_path) as web:
+        with pytest.raises(GatewayError, match="the token is unknown"):
+            asyncio.run(listen(Client(web.url, "wrong")))
+        with pytest.raises(GatewayError, match="has not answered for 0 s"):
+            asyncio.run(listen(Client(web.url, web.token, patience_s=0)))

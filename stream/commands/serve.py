@@ -50,6 +50,8 @@ def _serve(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     from abhinaya.stream.serve.main import Place, serve
 
+    if args.verify_audit:
+        return _verify(args.data.expanduser())
     if (args.tls_cert is None) != (args.tls_key is None):
         raise ConfigError("--tls-cert", "needs its key, and the key its certificate", "give both")
     log = open_log(args)
@@ -133,6 +135,25 @@ def _token(argv: Sequence[str]) -> int:
     return 0
 
 
+def _verify(folder: Path) -> int:
+    """Check the audit log; print what it has."""
+    from abhinaya.stream.serve.audit import verify
+
+    chain = verify(folder)
+    if chain.first is None or chain.last is None:
+        say("the audit log is empty")
+        return 0
+    first, last = chain.first, chain.last
+    say(f"entries {first.number} to {last.number}, {first.time} to {last.time}: unchanged")
+    if chain.torn or chain.tail:
+        at_end = ", the last line too" if chain.tail else ""
+        say(f"cut-off lines: {chain.torn + bool(chain.tail)}{at_end}")
+    say(
+        f"note this elsewhere, since a cut at the end leaves no trace: {last.number} {chain.digest}"
+    )
+    return 0
+
+
 def _add_data(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--data",
@@ -158,6 +179,7 @@ def _parser() -> Parser:
         metavar="ADDRESS",
         help="address of a proxy that has TLS; nobody else may connect then; repeatable",
     )
+    web.add_argument("--verify-audit", action="store_true", help="check the audit log, and exit")
     web.add_argument("--demo", action="store_true", help="play the demo call at once")
     web.add_argument(
         "--traces",

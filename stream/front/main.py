@@ -12,8 +12,9 @@ import zmq
 
 from abhinaya.models.text import unpack
 from abhinaya.stream.errors import AbhinayaError
-from abhinaya.stream.front.assignment import Assignment, open_feed
+from abhinaya.stream.front.assignment import Assignment
 from abhinaya.stream.front.loop import Front, Note, Report
+from abhinaya.stream.front.opening import open_feed
 from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.wire.child import Notes, Stop, leave_fault, run_child

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE, to_samples, unix_time
 from abhinaya.stream.errors import SourceError
+from abhinaya.stream.front.assignment import INTERRUPTED
 from abhinaya.stream.front.level import Level
 from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
@@ -33,9 +34,6 @@ from abhinaya.stream.wire.messages import (
     Segment,
     Standing,
 )
-
-INTERRUPTED: Final = "interrupted"
-"""Reason of the end of a stream that was asked to stop."""
 
 BEHIND_S: Final = 0.5
 """A live source may always be this late; what is more counts as lateness only if it passes."""

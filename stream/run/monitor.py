@@ -20,7 +20,7 @@ from abhinaya.stream.errors import (
     ProcessError,
     SinkError,
 )
-from abhinaya.stream.front.numbering import INTERRUPTED
+from abhinaya.stream.front.assignment import INTERRUPTED
 from abhinaya.stream.run.distant import DistantHub
 from abhinaya.stream.run.inputs import Inputs, not_processed, reason_of
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence, check_line_up

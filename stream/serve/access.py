@@ -25,6 +25,7 @@ from starlette.requests import HTTPConnection
 from abhinaya.models.errors import near_miss
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import ConfigError, SinkError
+from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.errors import ApiError
 
 _LOG = logging.getLogger("abhinaya.serve")
@@ -84,7 +85,7 @@ class Tokens:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            if not self.own.exists():
+            if not self.own.exists() or not self.own.stat().st_size:
                 write_private(self.own, f"{new_token()}\n".encode())
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
@@ -107,7 +108,8 @@ class Tokens:
         known = {p.digest: p for path in self._folder.glob("*.json") if (p := _read(path))}
         try:
             own = self.own.read_text("utf-8").strip()
-            known[digest(own)] = Principal(OWNER, "admin", digest(own))
+            if own:  # an empty token would let everybody in
+                known[digest(own)] = Principal(OWNER, "admin", digest(own))
         except (OSError, UnicodeDecodeError) as error:
             _LOG.warning("%s cannot be read: %s", self.own, type(error).__name__)
         self._known, self._read_at = known, time.monotonic()
@@ -171,6 +173,8 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -192,11 +196,13 @@ class Access:
     Args:
         tokens: the tokens.
         session_s: seconds after which a browser must log in again.
+        audit: gets an entry for each access.
 
     """
 
-    def __init__(self, tokens: Tokens, session_s: float) -> None:
+    def __init__(self, tokens: Tokens, session_s: float, audit: Audit) -> None:
         self.tokens = tokens
+        self._audit = audit
         self._session_s = session_s
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
         """Digest of the cookie -> its owner and end."""
@@ -209,7 +215,22 @@ class Access:
         WebSocket and for each request that changes something.
 
         Raises:
-            ApiError: 401 without a valid token, 403 without the role or from a foreign page.
+            ApiError: 401 without a valid token, 403 without the role or from a foreign page, 503 if
+                the access cannot be logged and must be.
+
+        """
+        found = self.identify(connection, role)
+        try:
+            self._audit.write(found.name, connection.scope.get("method", "WS"), _asked(connection))
+        except SinkError as error:
+            raise ApiError(503, "audit", "the access cannot be logged", error.remedy) from error
+        return found
+
+    def identify(self, connection: HTTPConnection, role: str) -> Principal:
+        """Return who calls, like `require`, for what is not worth an entry: it shows nobody's data.
+
+        Raises:
+            ApiError: as `require`.
 
         """
         found = self._caller(connection)
@@ -284,6 +305,12 @@ def check_origin(connection: HTTPConnection, *, needed: bool) -> None:
     if origin is None or origin != f"{'https' if secure else 'http'}://{host}":
         message = "the request comes from a page of another site"
         raise ApiError(403, "origin", message, "open the console at the address of the gateway")
+
+
+def _asked(connection: HTTPConnection) -> str:
+    """Return what a caller wants, for the audit log."""
+    query = connection.scope.get("query_string", b"").decode("ascii", "replace")
+    return f"{connection.scope['path']}?{query}" if query else str(connection.scope["path"])
 
 
 def _shown(connection: HTTPConnection) -> str | None:

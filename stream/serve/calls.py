@@ -246,8 +246,8 @@ class Calls:
 
         """
         name = clean(short_name(_SEPARATORS.sub("-", name)))
-        if not self._pump.seen:
-            raise CallError("unavailable", name, "the monitor is still starting", "try again soon")
+        if fault := self._pump.fault:
+            raise CallError("unavailable", name, fault, "try again soon")
         if name in self._open:
             raise CallError("in use", name, "a call of this name is open", "use another name")
         if len(self._open) >= self._most:

@@ -42,21 +42,25 @@ from abhinaya.stream.serve.api import (
     transcriptions,
 )
 from abhinaya.stream.serve.app import Gateway
+from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.errors import on_bug, on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.requests import Requests, demo
+from abhinaya.stream.serve.retention import Retention
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
 from abhinaya.stream.serve.telemetry.health import Health, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
+from abhinaya.stream.settings.compliance import check_retention
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.wire.messages import Activity, Event
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
@@ -134,22 +138,26 @@ def opened(
         AbhinayaError: the folder or the history cannot be used.
 
     """
-    tokens = Tokens(data)
+    tokens, law = Tokens(data), config.compliance
     with (
         closing(Store(data / "history.sqlite", report)) as store,
         closing(Calls(directory, config.serve)) as calls,
+        closing(Audit(data, bool(law.mode), report)) as audit,
+        closing(Retention(law.retention_days, store, audit, report)),
     ):
         board = Board(store)
+        requests = Requests(config.serve, data / "uploads", board.streams_of)
         yield Gateway(
             config=config.serve,
-            access=Access(tokens, 3600 * config.serve.session_h),
+            access=Access(tokens, 3600 * config.serve.session_h, audit),
             board=board,
             store=store,
-            requests=Requests(config.serve, data / "uploads", board.streams_of),
+            requests=requests,
             metrics=Metrics(config),
-            health=Health(config, [lambda: str(store.fault or "")]),
+            health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
             calls=calls,
         )
+        requests.clear()
 
 
 def serve(
@@ -180,6 +188,7 @@ def serve(
 
     """
     place.check()
+    check_retention(config.compliance)
     config = watched(config)
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
@@ -201,7 +210,7 @@ def serve(
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
             if remote is not None:
-                others = held.enter_context(closing(_others(remote, run.id, board)))
+                others = held.enter_context(closing(_others(remote, run.id, board, metrics)))
                 others.start()
                 board.watch(others.check)
             server.start()
@@ -211,10 +220,14 @@ def serve(
             return run.run()
 
 
-def _others(remote: Remote, own: str, board: Board) -> Others:
+def _others(remote: Remote, own: str, board: Board, metrics: Metrics) -> Others:
     """Return the reader of the other runs at a standing hub."""
-    name = f"{socket.gethostname()}-{os.getpid()}-reader"
-    return Others(remote, name, own, lambda event, run: board.take(event, run, unix_time()))
+
+    def take(event: Event | Activity, run: str) -> None:
+        board.take(event, run, now := unix_time())
+        metrics.take(event, now)
+
+    return Others(remote, f"{socket.gethostname()}-{os.getpid()}-reader", own, take)
 
 
 def address(place: Place, port: int) -> str:

@@ -26,7 +26,6 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",
 }
 
 
@@ -38,10 +37,14 @@ class WithHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and the answer back."""
+        ours = scope.get("path") == "/" or scope.get("path", "").startswith("/console/")
+        caching = "no-cache" if ours else "no-store"  # what was said is in no browser's cache
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", caching)
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,9 @@ FLUSH_MS: Final = 20
 IDLE_MS: Final = 100
 MAX_MESSAGES: Final = 256
 """Messages that wait for a push front; then live audio is dropped, about 5 s at the earliest."""
+AWAY_S: Final = 60.0
+"""Time without a push front after which the open calls are given up."""
+GONE: Final = "the process that takes audio has stopped and did not come back"
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 """Audio that waits for this thread; then it is dropped."""
 
@@ -107,10 +112,9 @@ class Pump:
         self._put = self._taken = 0  # bytes so far; each is written by one thread only
         self._lines: dict[int, _Line] = {}
         self._peer = b""
+        self._away_since = -math.inf
         self._late: deque[ToPushFront] = deque()
         """What must not be dropped, and found no room."""
-        self.seen = False
-        """Whether a push front has ever come."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
         self._thread.start()
@@ -119,6 +123,13 @@ class Pump:
     def here(self) -> bool:
         """Whether a push front is there, as far as is known."""
         return bool(self._peer)
+
+    @property
+    def fault(self) -> str:
+        """Why calls cannot be taken; empty if a push front is there, or will be again soon."""
+        if self.here or time.monotonic() - self._away_since < AWAY_S:
+            return ""
+        return GONE if self._away_since > 0 else "the monitor is still starting"
 
     def open(self, opening: OpenCall, owner: Owner, width: int) -> None:
         """Begin a call whose samples have `width` bytes."""
@@ -144,9 +155,14 @@ class Pump:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                if self._socket.poll(FLUSH_MS if self._lines or self._queue else IDLE_MS):
-                    self._receive()
-                self._flush()
+                try:
+                    if self._socket.poll(FLUSH_MS if self._lines or self._queue else IDLE_MS):
+                        self._receive()
+                    self._flush()
+                    if self._lines and (fault := self.fault):
+                        self._give_up(fault)
+                except Exception:  # a bug: one call must not end the others
+                    _LOG.exception("the calls go on")
             self._flush()
         finally:
             self._socket.close(linger=200)
@@ -166,7 +182,7 @@ class Pump:
 
     def _greet(self, peer: bytes) -> None:
         """Tell a new push front all calls."""
-        self._peer, self.seen = peer, True
+        self._peer = peer
         self._late.clear()
         self._must(Calls(calls=tuple(line.told() for line in self._lines.values())))
         for line in self._lines.values():
@@ -177,6 +193,11 @@ class Pump:
         line = self._lines.pop(done.call, None)
         if line is not None and line.closing is None:
             line.owner.refuse(done.reason)
+
+    def _give_up(self, fault: str) -> None:
+        for line in self._lines.values():
+            line.owner.refuse(fault)
+        self._lines.clear()
 
     def _flush(self) -> None:
         parts: list[Part] = []
@@ -240,7 +261,7 @@ class Pump:
         except zmq.Again:
             return False
         except zmq.ZMQError:  # it has gone; the next one asks for all calls
-            self._peer = b""
+            self._peer, self._away_since = b"", time.monotonic()
             self._late.clear()
             return False
         return True

@@ -28,6 +28,8 @@ KEPT: Final = 1000
 MAX_NAMES: Final = 100_000
 """Names that are remembered."""
 
+_SEPARATORS: Final = str.maketrans("/:", "--")
+
 State = Literal["waiting", "running", "done", "failed"]
 
 
@@ -74,8 +76,7 @@ class Requests:
         self._config = config
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            left.unlink()
+        self.clear()
         self._streams_of = streams_of
         self._lock = threading.Lock()
         self._jobs: OrderedDict[str, _Work] = OrderedDict()
@@ -83,6 +84,11 @@ class Requests:
         self._running: dict[str, _Work] = {}
         self._used: OrderedDict[str, int] = OrderedDict()
         """How often a name was used: a stream cannot begin twice in a run."""
+
+    def clear(self) -> None:
+        """Delete all uploads: at the start, and at the end of the run."""
+        for left in self.folder.iterdir():
+            left.unlink(missing_ok=True)
 
     # --- the thread of the web server -------------------------------------------------------------
 
@@ -98,7 +104,8 @@ class Requests:
             ApiError: 503, too many wait already.
 
         """
-        name = short_name(clean(name).replace("/", "-").strip() or "file")
+        # calls have a colon in their names, so no file can take the name of one
+        name = short_name(clean(name).translate(_SEPARATORS).strip() or "file")
         work = _Work(secrets.token_hex(8), name, config, wall_time(unix_time()), upload)
         with self._lock:
             if len(self._waiting) >= self._config.files_waiting:

@@ -22,7 +22,7 @@ from abhinaya.stream.wire.messages import Count, Message, Name, Position, Text, 
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 """Audio that a call may get at once."""
-MAX_BATCH_BYTES: Final = 512 * 1024
+MAX_BATCH_BYTES: Final = 256 * 1024
 """Audio of one `Audio` message, not counting the last part."""
 MAX_TRACKS: Final = 16
 """Tracks of one call."""

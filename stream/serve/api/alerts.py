@@ -88,6 +88,9 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             )
         except (KeyError, OverflowError) as error:
             raise not_found(f"segment {segment} of stream {ask.id}") from error
+        except ValueError as error:
+            remedy = "see docs/compliance.md"
+            raise ApiError(409, "not_judged", f"the stream is {error}", remedy) from error
         except PermissionError as error:
             message = f"{error} has corrected this segment already"
             raise ApiError(409, "corrected", message, "ask them, or an administrator") from error

@@ -56,6 +56,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     channel_names: Annotated[list[Name], msgspec.Meta(max_length=64)] = []
     realtime: bool = False
     """Whether to play a recording as if it were live."""
+    consent: Name = ""
+    """Consent of the persons concerned; with `no`, nothing is judged in compliance mode."""
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +71,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Names of split channels, separated by commas."""
     realtime: bool = False
     """Whether to play it as if it were live."""
+    consent: Name = ""
+    """Consent of the persons concerned; with `no`, nothing is judged in compliance mode."""
 
 
 class Jobs(msgspec.Struct, frozen=True):
@@ -86,7 +90,11 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             async with received(ask.request, Upload) as (fields, upload):
                 names = tuple(n for n in fields.channel_names.split(",") if n)
                 config = InputConfig(
-                    "", channels=fields.channels, channel_names=names, realtime=fields.realtime
+                    "",
+                    channels=fields.channels,
+                    channel_names=names,
+                    realtime=fields.realtime,
+                    consent=fields.consent,
                 )
                 return await keep(gateway, upload, fields.name, config)
         return await asyncio.to_thread(_add, gateway, decoded(Wanted, await ask.request.body()))
@@ -134,6 +142,7 @@ def _add(gateway: Gateway, wanted: Wanted) -> Job:
         channels=wanted.channels,
         channel_names=tuple(wanted.channel_names),
         realtime=wanted.realtime,
+        consent=wanted.consent,
     )
     check_names(config, 0)
     return gateway.requests.add(wanted.name or name_of(wanted.address), config)

@@ -8,6 +8,7 @@ from abhinaya.stream.report.shares import LOST
 from abhinaya.stream.serve.store import record
 from abhinaya.stream.serve.store.file import HistoryFile
 from abhinaya.stream.sinks.events import SCHEMA, wall_time
+from abhinaya.stream.wire.messages import NOT_JUDGED
 
 
 def acknowledge(file: HistoryFile, number: int, who: str, now: float) -> int:
@@ -50,18 +51,22 @@ def correct(
 
     Raises:
         KeyError: the segment is unknown, or a gap.
+        ValueError: the stream may not be judged, by a person neither.
         PermissionError: another person has corrected it, and `others` is False.
 
     """
     with file.writing() as db:
         row = db.execute(
-            "SELECT g.id, g.label, s.name FROM segments g JOIN streams s ON s.id = g.stream"
+            "SELECT g.id, g.label, s.name, json_extract(s.facts, '$.judged') = 0"
+            " FROM segments g JOIN streams s ON s.id = g.stream"
             " WHERE g.stream = ? AND g.segment = ?",
             (stream, segment),
         ).fetchone()
         if row is None or row[1] == LOST:
             raise KeyError(segment)
-        row_id, judged, name = row
+        row_id, judged, name, withheld = row
+        if withheld:
+            raise ValueError(NOT_JUDGED)
         last = db.execute(
             "SELECT who FROM corrections WHERE stream = ? AND segment = ? ORDER BY id DESC LIMIT 1",
             (stream, segment),

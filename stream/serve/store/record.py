@@ -66,8 +66,8 @@ def add_event(db: sqlite3.Connection, stream: int, body: Values, now: float) -> 
 
 def _start(db: sqlite3.Connection, stream: int, body: Values, now: float) -> bool:
     """Fill in a stream; one that was ended begins again, one that runs has begun already."""
-    facts = {k: body[k] for k in ("judged", "notice", "consent") if k in body}
-    facts |= body.get("facts") or {}
+    marks = {k: body[k] for k in ("judged", "heard", "notice", "consent") if k in body}
+    facts = dict(body.get("facts") or {}) | marks
     name = body["stream"]
     call = body.get("call") or party_of(name)[0]
     values = (

@@ -181,6 +181,7 @@ class Store:
         Raises:
             StoreError: the file cannot be written.
             KeyError: the segment is unknown, or a gap.
+            ValueError: the stream may not be judged.
             PermissionError: another person has corrected it.
 
         """

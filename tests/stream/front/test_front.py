@@ -20,8 +20,9 @@ import zmq
 from abhinaya.bench.demo import CALL
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.front import reader as module
-from abhinaya.stream.front.assignment import AssignedInput, open_feed
+from abhinaya.stream.front.assignment import AssignedInput
 from abhinaya.stream.front.loop import Front
+from abhinaya.stream.front.opening import open_feed
 from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings.config import Config, FlowConfig, SuperviseConfig, WorkerConfig
 from abhinaya.stream.sources.base import AudioChunk, InputConfig, Opened

@@ -41,11 +41,16 @@ def test_every_file_that_the_page_loads_is_served_with_the_policy(client: TestCl
         assert "unsafe" not in policy
         assert "http" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-cache"
         if address.endswith(("js", "css")):  # with nosniff a wrong type would be refused
             assert answer.headers["content-type"].partition(";")[0] in {
                 "text/javascript",
                 "text/css",
             }
+
+
+def test_what_is_not_of_the_console_is_in_no_cache(client: TestClient) -> None:
+    assert client.get("/v1/streams").headers["cache-control"] == "no-store"
 
 
 def test_no_path_leads_out_of_the_console(client: TestClient) -> None:
