@@ -62,9 +62,10 @@ $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(CORE) $@
 
-$(NAMESPACE):
+$(NAMESPACE): Makefile
 	mkdir -p $@
 	for folder in client models stream train bench; do ln -sfn ../../../$$folder $@/$$folder; done
+	touch $@
 
 # the examples for pipecat and LiveKit Agents, in an environment of their own
 examples: build/examples/.installed
