@@ -25,6 +25,8 @@ from abhinaya.stream.serve.board import Board
 from abhinaya.stream.settings.serve import ServeConfig
 
 START_S: Final = 10.0
+FILES_OF_CALL: Final = 4
+"""Sockets of a call over SIPREC: RTP and RTCP of two parties."""
 STALLED_MS: Final = 30_000
 """Milliseconds in which a client must take what was sent to it."""
 _USER_TIMEOUT: Final = 18
@@ -160,7 +162,7 @@ class Server:
         except OSError as error:  # also ssl.SSLError
             reason = f"cannot be used: {error.strerror or error}"
             raise ConfigError("the certificate or its key", reason, "give PEM files") from error
-        allow_files(config.connections + 1000)
+        allow_files(config.connections + FILES_OF_CALL * config.calls + 1000)
         self._server = uvicorn.Server(settings)
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)

@@ -203,6 +203,23 @@ class Weeks(msgspec.Struct, frozen=True):
     previous: Week
 
 
+class ToDelete(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose data to delete: a party, a call, a stream, or a fact of a call such as a number."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+
+
+class Deletion(msgspec.Struct, frozen=True):
+    """What was deleted."""
+
+    streams: list[str]
+    running: list[str]
+    """Those that have not ended: what they say from now on is kept again."""
+    events: int
+    erased: bool
+    """Whether nothing of it is in the file any more; if not, the next checkpoint overwrites it."""
+
+
 def routes(gateway: Gateway) -> list[BaseRoute]:
     """Return the routes of the history."""
     file = gateway.store.file
@@ -235,6 +252,11 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             raise ApiError(400, "parameter", f"no week of the year {day.year} can be kept")
         return await asyncio.to_thread(queries.weeks, file, day.toordinal() - day.weekday())
 
+    async def delete(ask: Ask) -> Deletion:
+        found = await asyncio.to_thread(gateway.store.delete_party, ask.body.name, ask.who.name)
+        gateway.board.forget(found.ids)
+        return Deletion([*found.streams], [*found.running], found.events, found.erased)
+
     def get(
         path: str,
         handler: Handler,
@@ -246,6 +268,13 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         made = Operation(summary, query=query, answer=answer, refusals=refusals)
         return Endpoint("GET", f"/v1/history{path}", gateway.access, made, handler)
 
+    deleting = Operation(
+        "Delete all that is kept of a name",
+        role="admin",
+        body=ToDelete,
+        answer=Deletion,
+        refusals=(503,),
+    )
     parted, one = "Read segments with votes, revisions and corrections", "/streams/{id:int}"
     return [
         get("", search, "Search what was said", FoundSegments, WantedPage),
@@ -253,5 +282,6 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         get(one, stream, "Show a stream in full", StreamInFull, refusals=(404, 503)),
         get(f"{one}/segments", segments, parted, FullSegments, WantedPart),
         get("/parties", parties, "List the parties", Parties),
+        Endpoint("POST", "/v1/history/deletions", gateway.access, deleting, delete),
         get("/weeks", weeks, "Compare a week with the one before", Weeks, WantedWeek),
     ]

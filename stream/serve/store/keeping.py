@@ -45,6 +45,8 @@ class StreamKey:
 class Deleted:
     """What a deletion has removed."""
 
+    ids: frozenset[int]
+    """Numbers of the streams."""
     streams: tuple[str, ...]
     """Their names."""
     running: tuple[str, ...]
@@ -146,6 +148,7 @@ def delete(file: HistoryFile, name: str, found: Sequence[StreamKey]) -> Deleted:
         removed += _remove_events(file, remarks[start : start + STEP])
     _tidy(file)
     return Deleted(
+        ids=frozenset(stream.id for stream in found),
         streams=tuple(stream.name for stream in found),
         running=tuple(stream.name for stream in found if not stream.ended),
         events=removed,

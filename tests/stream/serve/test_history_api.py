@@ -151,3 +151,21 @@ def test_without_a_token_nothing_is_shown(web: Running) -> None:
     for path in ("", "/streams", "/weeks", "/export?format=csv", "/corrections", "/parties"):
         assert httpx2.get(f"{web.url}/v1/history{path}").status_code == 401
     assert httpx2.get(f"{web.url}/v1/alerts").status_code == 401
+
+
+def test_only_an_administrator_deletes_what_is_kept_of_a_name(tmp_path: Path) -> None:
+    with running(tmp_path) as served:
+        for name in ("call-2/asha", "call-2/bo"):
+            served.begin(name)
+            served.say(name, 0, "sad")
+        served.gateway.store.keep()
+        path, body = served.url + "/v1/history/deletions", {"name": "asha"}
+        refused = httpx2.post(path, json=body, headers=as_reader(served, "eve"))
+        assert refused.status_code == 403
+        done = httpx2.post(path, json=body, headers=served.bearer).json()
+        assert (done["streams"], done["running"], done["erased"]) == (
+            ["call-2/asha"], ["call-2/asha"], True,
+        )  # fmt: skip
+        for kept in ("/v1/streams", "/v1/history/streams"):
+            assert [s["name"] for s in served.get(kept).json()["streams"]] == ["call-2/bo"]
+        assert httpx2.post(path, json={"name": ""}, headers=served.bearer).status_code == 400
