@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
+from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.models.base import FloatArray
-from abhinaya.models.command_line import Parser
 from abhinaya.models.text import say as say_text
 from abhinaya.models.tiny.speech import SPEECH, Settings, SpeechNetwork
 from abhinaya.train.cli import CACHE, add_changes, add_data
@@ -41,21 +41,22 @@ ACTED: Final = ("ravdess", "nemo")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `abhinaya bench crossval`; return the exit code."""
-    parser = Parser("abhinaya bench crossval", __doc__)
-    add_data(parser)
-    add_changes(parser)
-    add = parser.add_argument
+    given = parser("crossval", __doc__)
+    add_data(given)
+    add_changes(given)
+    add = given.add_argument
     add("--out", type=Path, default=CACHE / "folds", help="folder of the folds")
     about = "numbers of folds, or corpora to leave out: 1,2,nemo"
     add("--folds", default="1,2,3,4,5,6", help=about)
     add("--weights", help="weights file whose calibration is used; default: the bundled one")
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    args = given.parse_args(sys.argv[1:] if argv is None else argv)
 
     def measure() -> int:
         recipe = changed(RECIPES[SPEECH], args.set)
         settings, folds = SpeechNetwork(SPEECH, args.weights).settings, args.folds.split(",")
-        for line in crossval(args.data, args.cache, args.out, recipe, settings, folds, say_text):
-            say_text(line)
+        found = crossval(args.data, args.cache, args.out, recipe, settings, folds, say_text)
+        report = Report("crossval", settings_of(args), {"figures": found})
+        publish(report, [table("S1", ("speakers left out", "figures"), found.items())], args.json)
         return 0
 
     return guarded("abhinaya bench crossval", measure)
@@ -69,8 +70,8 @@ def crossval(
     settings: Settings,
     folds: Sequence[str],
     say: Say = print,
-) -> list[str]:
-    """Train the folds that are missing in `out`, and return lines with the figures.
+) -> dict[str, str]:
+    """Train the folds that are missing in `out`, and return the figures of what was left out.
 
     `folds` are numbers from 1, or names of corpora to leave out whole.
 
@@ -80,7 +81,7 @@ def crossval(
     # scores of another recipe are not used
     made_of = "\n".join([repr(recipe), *sorted(set(items.clip))])
     key = hashlib.sha256(made_of.encode()).hexdigest()[:16]
-    lines, parts = [], []
+    found, parts = dict[str, str](), []
     for fold in folds:
         left = left_out(items, fold)
         path = out / f"fold-{fold}-{key}.npy"
@@ -90,7 +91,7 @@ def crossval(
             out.mkdir(parents=True, exist_ok=True)
             np.save(path, scores_of(train_heads(items.of(~left), recipe, say=say), tested))
         if fold in ACTED:
-            lines.append(f"trained without {fold}: {figure(tested, np.load(path), settings)}")
+            found[f"the corpus {fold}"] = figure(tested, np.load(path), settings)
         else:
             parts.append((tested, np.load(path)))
     if parts:
@@ -98,9 +99,8 @@ def crossval(
         scores = np.concatenate([of for _, of in parts])
         for corpus in ACTED:
             of = all_tested.corpus == corpus
-            said = figure(all_tested.of(of), scores[of], settings)
-            lines.append(f"{corpus}, speakers left out: {said}")
-    return lines
+            found[f"of {corpus}"] = figure(all_tested.of(of), scores[of], settings)
+    return found
 
 
 def left_out(items: Sessions, fold: str) -> Flags:

@@ -119,6 +119,7 @@ class Monitor:
         channels: Literal["mix", "split"] = "mix",
         names: Sequence[str] = (),
         track: int = 0,
+        consent: str = "",
     ) -> Iterator[Verdict]:
         """Yield the verdicts on a recording, each as soon as it is known.
 
@@ -129,6 +130,7 @@ class Monitor:
             channels: `mix` all channels into one stream, or `split` them into one stream each.
             names: names of the split channels.
             track: audio track of a container, from 1; 0: the default one, or the first with sound.
+            consent: consent of the persons concerned, for the start of each stream.
 
         Raises:
             SourceError: the audio cannot be read; verdicts on the audio before were yielded.
@@ -142,6 +144,7 @@ class Monitor:
                 channels=channels,
                 names=names,
                 track=track,
+                consent=consent,
             )
         )
 
@@ -205,6 +208,7 @@ class Monitor:
         channels: Literal["mix", "split"] = "mix",
         names: Sequence[str] = (),
         track: int = 0,
+        consent: str = "",
     ) -> Iterator[Event | Activity]:
         """Yield all events that `abhinaya-stream` would write about a recording (docs/events.md).
 
@@ -212,10 +216,19 @@ class Monitor:
         """
         if isinstance(audio, str | os.PathLike):
             what = os.fsdecode(audio)
-            config = InputConfig(what, channels=channels, channel_names=tuple(names), track=track)
+            config = InputConfig(
+                what,
+                channels=channels,
+                channel_names=tuple(names),
+                track=track,
+                consent=consent,
+            )
             return self._run([self._open(config, name)])
         config = InputConfig(
-            short_name(name or "audio"), channels=channels, channel_names=tuple(names)
+            short_name(name or "audio"),
+            channels=channels,
+            channel_names=tuple(names),
+            consent=consent,
         )
         arrays = [audio] if isinstance(audio, np.ndarray) else audio
         source = open_arrays(arrays, sample_rate, config.what, channels, _LOG.warning)

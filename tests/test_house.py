@@ -56,7 +56,7 @@ MAX_FILES = 20
 
 MAX_PRODUCT_LINES = 64_500
 MAX_PRODUCT_FILES = 430
-MAX_TRAIN_LINES = 10_002
+MAX_TRAIN_LINES = 10_000
 """Lowered whenever the product has become smaller; the aim is 31,000 lines in 230 files."""
 
 HEAVY = (

@@ -39,7 +39,7 @@ PLACES: Final = 8
 LIVE_S: Final = 4.0
 """Time limit of verdicts, that of the profiles."""
 READY_S: Final = 60.0
-LAST_S: Final = 30.0
+LAST_S: Final = 60.0
 """Time limit for the last verdicts."""
 
 Track = tuple[bytes, list[tuple[int, int]]]

@@ -85,7 +85,7 @@ class Tokens:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            if not self.own.exists():
+            if not self.own.exists() or not self.own.stat().st_size:
                 write_private(self.own, f"{new_token()}\n".encode())
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
@@ -108,7 +108,8 @@ class Tokens:
         known = {p.digest: p for path in self._folder.glob("*.json") if (p := _read(path))}
         try:
             own = self.own.read_text("utf-8").strip()
-            known[digest(own)] = Principal(OWNER, "admin", digest(own))
+            if own:  # an empty token would let everybody in
+                known[digest(own)] = Principal(OWNER, "admin", digest(own))
         except (OSError, UnicodeDecodeError) as error:
             _LOG.warning("%s cannot be read: %s", self.own, type(error).__name__)
         self._known, self._read_at = known, time.monotonic()
@@ -172,6 +173,8 @@ def write_private(path: Path, data: bytes) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -216,14 +219,24 @@ class Access:
                 the access cannot be logged and must be.
 
         """
-        found = self._caller(connection)
-        if not found.may(role):
-            message = f"{found.name} has the role {found.role}, and this needs {role}"
-            raise ApiError(403, "forbidden", message, "use a token with that role")
+        found = self.identify(connection, role)
         try:
             self._audit.write(found.name, connection.scope.get("method", "WS"), _asked(connection))
         except SinkError as error:
             raise ApiError(503, "audit", "the access cannot be logged", error.remedy) from error
+        return found
+
+    def identify(self, connection: HTTPConnection, role: str) -> Principal:
+        """Return who calls, like `require`, for what is not worth an entry: it shows nobody's data.
+
+        Raises:
+            ApiError: as `require`.
+
+        """
+        found = self._caller(connection)
+        if not found.may(role):
+            message = f"{found.name} has the role {found.role}, and this needs {role}"
+            raise ApiError(403, "forbidden", message, "use a token with that role")
         return found
 
     def is_valid(self, principal: Principal) -> bool:

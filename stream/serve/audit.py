@@ -112,7 +112,8 @@ class Audit:
         self._path = folder / CURRENT
         self._strict, self._report, self._clock = strict, report, clock
         self._lock = threading.Lock()
-        self._failed = False
+        self.fault = ""
+        """Why the last entry could not be written; empty if it was."""
         self._descriptor = self._opened()
         try:
             self._chain = _read(_files(folder)[-1:])
@@ -133,16 +134,16 @@ class Audit:
             with self._lock:
                 self._rotate()
                 self._append(who, what, subject)
-            self._failed = False
+            self.fault = ""
         except OSError as error:
             fault = SinkError(
                 str(self._path), f"cannot be written: {error.strerror}", "make room, or repair it"
             )
+            known, self.fault = self.fault, str(fault)
             if self._strict:
                 raise fault from error
-            if not self._failed:
-                self._report(str(fault))
-            self._failed = True
+            if not known:
+                self._report(self.fault)
 
     def expire(self, days: int, now: float) -> None:
         """Remove the files of the months that ended so many days ago; the log says which.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -83,17 +84,29 @@ class Guard:
         if declared.isdigit() and int(declared) > most:
             await _refuse(error, scope, receive, send)
             return
-        got = 0
+        got, whole, until = 0, False, time.monotonic() + self._config.idle_s
 
         async def counted() -> Message:
-            nonlocal got
-            message = await receive()
+            nonlocal got, whole
+            if whole:  # what comes now is only the end of the connection
+                return await receive()
+            now = time.monotonic()
+            try:  # an upload may take its time, as long as it comes
+                async with asyncio.timeout(self._config.idle_s if long else until - now):
+                    message = await receive()
+            except TimeoutError:
+                raise self._slow() from None
+            whole = not message.get("more_body", False)
             got += len(message.get("body", b""))
             if got > most:
                 raise error
             return message
 
         await self._app(scope, counted, send)
+
+    def _slow(self) -> ApiError:
+        message = f"the body did not come within {self._config.idle_s:g} s"
+        return ApiError(408, "too_slow", message, "send it again", {"Connection": "close"})
 
 
 class Behind:

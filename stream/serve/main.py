@@ -60,6 +60,7 @@ from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.wire.messages import Activity, Event
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
@@ -153,7 +154,7 @@ def opened(
             store=store,
             requests=requests,
             metrics=Metrics(config),
-            health=Health(config, [lambda: str(store.fault or "")]),
+            health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
             calls=calls,
         )
         requests.clear()
@@ -209,7 +210,7 @@ def serve(
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
             if remote is not None:
-                others = held.enter_context(closing(_others(remote, run.id, board)))
+                others = held.enter_context(closing(_others(remote, run.id, board, metrics)))
                 others.start()
                 board.watch(others.check)
             server.start()
@@ -219,10 +220,14 @@ def serve(
             return run.run()
 
 
-def _others(remote: Remote, own: str, board: Board) -> Others:
+def _others(remote: Remote, own: str, board: Board, metrics: Metrics) -> Others:
     """Return the reader of the other runs at a standing hub."""
-    name = f"{socket.gethostname()}-{os.getpid()}-reader"
-    return Others(remote, name, own, lambda event, run: board.take(event, run, unix_time()))
+
+    def take(event: Event | Activity, run: str) -> None:
+        board.take(event, run, now := unix_time())
+        metrics.take(event, now)
+
+    return Others(remote, f"{socket.gethostname()}-{os.getpid()}-reader", own, take)
 
 
 def address(place: Place, port: int) -> str:

@@ -28,6 +28,8 @@ KEPT: Final = 1000
 MAX_NAMES: Final = 100_000
 """Names that are remembered."""
 
+_SEPARATORS: Final = str.maketrans("/:", "--")
+
 State = Literal["waiting", "running", "done", "failed"]
 
 
@@ -102,7 +104,8 @@ class Requests:
             ApiError: 503, too many wait already.
 
         """
-        name = short_name(clean(name).replace("/", "-").strip() or "file")
+        # calls have a colon in their names, so no file can take the name of one
+        name = short_name(clean(name).translate(_SEPARATORS).strip() or "file")
         work = _Work(secrets.token_hex(8), name, config, wall_time(unix_time()), upload)
         with self._lock:
             if len(self._waiting) >= self._config.files_waiting:

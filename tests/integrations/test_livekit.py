@@ -70,7 +70,8 @@ def test_an_agent_hears_the_same_audio_and_verdicts_come(
 
     asyncio.run(asyncio.wait_for(talk(), 60))
     assert len(heard) > 0.9 * len(speech)
-    assert heard == speech[: len(heard)], "the end of the session may cut the last frames off"
+    # a session may cut the last frames off, or add silence
+    assert heard[: len(speech)] == speech[: len(heard)]
     assert found
     assert {verdict.label for verdict in found} <= {*LABELS, "unknown"}
     assert found[0].text

@@ -22,11 +22,12 @@ from abhinaya.bench.demo import CALL
 from abhinaya.stream import Monitor, api
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError, SourceError
+from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.sinks.events import to_dict
 from abhinaya.stream.sources.array import open_arrays
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.opening import open_source
-from abhinaya.stream.wire.messages import Verdict
+from abhinaya.stream.wire.messages import NOT_JUDGED, Verdict
 
 NAMES = ("agent", "customer")
 CLOCKS = ("wall_time", "latency_ms", "queue_ms", "run_ms", "batch_size", "source", "run")
@@ -113,6 +114,39 @@ def test_its_events_are_those_of_the_processes(monitor: Monitor) -> None:
             assert event == twin
             assert confidences == pytest.approx(others, abs=ROUNDING)
     assert len(came) == len(expected) > 20
+
+
+def test_in_compliance_mode_the_customer_is_judged_as_before_and_the_agent_not(
+    monitor: Monitor,
+    speech: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    both = np.stack([speech, speech], axis=1)
+    before = facts(monitor.label(both, name="call", channels="split", names=NAMES))
+    eu = dataclasses.replace(monitor._config, compliance=ComplianceConfig(mode="eu"))
+    monkeypatch.setattr(monitor, "_config", eu)
+    events = [
+        timeless(to_dict(event, 0.0))
+        for event in monitor.events(both, name="call", channels="split", names=NAMES, consent="yes")
+    ]
+    assert {e["consent"] for e in events if e["type"] == "stream_started"} == {"yes"}
+    verdicts = [e for e in events if e["type"] == "verdict"]
+    agent = [v for v in verdicts if v["stream"] == "call/agent"]
+    assert [v for v in verdicts if v not in agent] == [
+        v for v in before if v["stream"] == "call/customer"
+    ]
+    assert len(agent) >= 2
+    for verdict in agent:
+        assert (verdict["label"], verdict["reason"], verdict["votes"]) == (
+            "unknown",
+            NOT_JUDGED,
+            [],
+        )
+        assert "attributes" not in verdict
+    assert "travel" in agent[0]["transcript"]["text"]
+    assert {v["label"] for v in facts(monitor.label(speech))} == {"unknown"}
+    assert "--channels split --channel-names" in caplog.text
 
 
 def test_samples_fed_in_pieces_equal_samples_fed_whole(

@@ -63,8 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.set_defaults(run=_validation)
     add = draw.add_argument
     add("manifest", type=Path)
-    about = "clips of each label; 0: all that have a label"
-    add("--per-class", type=int, required=True, metavar="N", help=about)
+    add("--per-class", type=int, required=True, metavar="N", help="clips of each label; 0: all")
     add("--split", default="dev", help="split to draw from (%(default)s)")
     add("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
     add("--out", type=Path, required=True, metavar="FILE", help="list for data.validation_list")

@@ -1,7 +1,6 @@
 """The mean of the weights of several checkpoints of one recipe: a uniform model soup.
 
-Runs that began with the same weights, such as fine-tunings of one encoder with other seeds or
-rates, often have one good model between them. Weights that began at random do not: measure it.
+Use runs that began with the same weights: others rarely have a good model between them.
 """
 
 from __future__ import annotations
@@ -80,12 +79,11 @@ def soup(folders: Sequence[Path], out: Path) -> None:
 def _differences(one: Checkpoint, other: Checkpoint) -> set[str]:
     """Return the settings and weights in which two checkpoints must agree, and do not."""
     found = set()
-    for sides in (
+    for left, right in (
         [{key: of.extra.get(key) for key in ("labels", "voter")} for of in (one, other)],
         [dict(_settings(of.extra.get("recipe", {}))) for of in (one, other)],
         [{name: t.shape for name, t in of.tensors.items()} for of in (one, other)],
     ):
-        left, right = sides
         found |= {key for key in left.keys() | right if left.get(key) != right.get(key)}
     whole = {k: t for k, t in one.tensors.items() if not t.is_floating_point()}
     found |= {k for k, t in whole.items() if k not in found and not t.equal(other.tensors[k])}

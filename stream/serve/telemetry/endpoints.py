@@ -33,7 +33,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
 
     async def metrics(request: Request) -> Response:
         if not is_local(request):
-            gateway.access.require(request, "reader")
+            gateway.access.identify(request, "reader")
         headers = NO_STORE | {"Content-Type": CONTENT_TYPE_LATEST}
         return Response(gateway.metrics.text(), headers=headers)
 
@@ -51,7 +51,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
 
     def reads(request: Request) -> bool:
         try:
-            gateway.access.require(request, "reader")
+            gateway.access.identify(request, "reader")
         except ApiError:
             return False
         return True

@@ -16,7 +16,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from abhinaya.stream.serve.calls import Traffic
 from abhinaya.stream.serve.telemetry.causes import cause_of
 from abhinaya.stream.settings.config import Config, workers_of
-from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, StreamStarted, Verdict
+from abhinaya.stream.wire.messages import (
+    Activity,
+    Event,
+    Gap,
+    Status,
+    StreamEnded,
+    StreamStarted,
+    Verdict,
+)
 
 LATENCIES: Final = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 CELL: Final = "main"
@@ -86,8 +94,12 @@ class Metrics:
 
     def write(self, event: Event, now_unix_s: float) -> None:
         """Count one event."""
+        self.take(event, now_unix_s)
+
+    def take(self, event: Event | Activity, now_unix_s: float) -> None:
+        """Count one event of any run. Any thread may call this."""
         match event:
-            case Verdict(revision=0):
+            case Verdict(revision=0, part=0):
                 self._verdict(event, now_unix_s)
             case Gap(reason=reason):
                 self._segments.labels("gap", cause_of(reason)).inc()

@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,6 +16,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from abhinaya.models.text import to_json
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.serve.access import SUBPROTOCOL
 from abhinaya.stream.serve.calls import CallError
@@ -35,6 +35,7 @@ from abhinaya.stream.serve.telephony.sockets import (
     close,
     closing,
 )
+from abhinaya.stream.sinks.events import wall_time
 
 AHEAD_S: Final = 5.0
 """Audio may come so much before its time; then nothing is read until it is due."""
@@ -96,7 +97,7 @@ class _Connection:
     async def run(self, drain_s: float) -> None:
         """Serve the client until it or its patience ends."""
         session, line = self.session, self.session.line
-        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        created = wall_time(unix_time())
         sending = asyncio.create_task(self._send_results())
         code, reason = NORMAL, ""
         try:

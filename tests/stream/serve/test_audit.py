@@ -124,6 +124,7 @@ def test_a_full_disk_refuses_access_and_room_makes_it_good(
         else:
             audit.write("desk", "GET", "/2")
     assert len(said) == (0 if strict else 1)
+    assert "cannot be written" in audit.fault
     monkeypatch.setattr(module.os, "write", real)
     audit.write("desk", "GET", "/3")
     audit.close()

@@ -18,9 +18,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from abhinaya.client import Client
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
 from abhinaya.stream.serve.main import Place
+from abhinaya.stream.serve.requests import demo
 from abhinaya.stream.wire.messages import StreamEnded
 
 
@@ -51,7 +53,18 @@ def close_code(ws: ClientConnection, message: str | bytes = b"") -> int:
 def test_a_token_is_made_once_and_only_its_owner_can_read_it(web: Running) -> None:
     assert web.tokens.own.stat().st_mode & 0o777 == 0o600
     assert web.get("/v1/session").json() == {"name": "owner", "role": "admin"}
-    assert "Content-Security-Policy" in web.get("/v1/session").headers
+    answer = web.get("/v1/session")
+    assert "Content-Security-Policy" in answer.headers
+    assert answer.headers["cache-control"] == "no-store"  # no browser keeps what was said
+
+
+def test_an_empty_file_lets_nobody_in_and_is_made_again(web: Running) -> None:
+    web.tokens.own.write_text("\n")
+    web.tokens.reread()
+    for header in ({"Authorization": "Bearer"}, {"Authorization": "Basic x"}):
+        assert httpx2.get(web.url + "/v1/session", headers=header).status_code == 401
+    web.tokens.own.write_text("")
+    assert Tokens(web.tokens.own.parent).own.read_text().startswith("abh_")
 
 
 @pytest.mark.parametrize(
@@ -301,3 +314,20 @@ def test_beyond_this_machine_only_with_tls_or_a_proxy(tmp_path: Path) -> None:
         running(tmp_path, tls=(tmp_path / "token", tmp_path / "key.pem")),
     ):
         pass
+
+
+def test_a_body_that_does_not_come_ends_its_connection(tmp_path: Path) -> None:
+    with running(tmp_path, idle_s=0.5) as web:
+        head = b"POST /v1/%s HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n"
+        for path in (b"session", b"twilio/voice"):  # both read it before they know who sends it
+            with socket.create_connection(("127.0.0.1", web.port), 5) as peer:
+                peer.sendall(head % path)
+                answer = b""
+                while piece := peer.recv(1000):
+                    answer += piece
+                assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_file_cannot_take_the_name_of_a_call(web: Running) -> None:
+    names = [web.gateway.requests.add(name, demo()).name for name in ("listen:a/b", ":", "x:y~2")]
+    assert names == ["listen-a-b", "-", "x-y~2"]

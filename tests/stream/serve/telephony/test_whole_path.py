@@ -51,8 +51,8 @@ def run_gateway(
     """Serve with null nodes until `body`, which gets HOST:PORT and a token, has returned."""
     made = list[Calls]()
 
-    def calls(directory: Path) -> Calls:
-        made.append(Calls(directory))
+    def calls(*of_run: Any) -> Calls:
+        made.append(Calls(*of_run))
         return made[-1]
 
     monkeypatch.setattr(main, "Calls", calls)
