@@ -12,7 +12,10 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
+
+import msgspec
 
 from abhinaya.stream.serve.store.store import Store, encoded
 from abhinaya.stream.settings.rules import Alert
@@ -22,7 +25,6 @@ from abhinaya.stream.wire.messages import (
     Event,
     NodeDown,
     NodeUp,
-    StreamEnded,
     StreamStarted,
     Verdict,
 )
@@ -191,7 +193,7 @@ class Board:
                 while len(self._nodes) > KEPT_NODES:
                     self._nodes.popitem(last=False)
         if stream:
-            self._show(event, body, run, stream, number, 1000.0 * now_unix_s)
+            self._show(body, run, stream, number, 1000.0 * now_unix_s)
 
     def post(self, body: dict[str, Any], run: str = "") -> tuple[int, int]:
         """Store an event, given as JSON values, and send it to the readers.
@@ -271,6 +273,12 @@ class Board:
         with self._lock:
             return list(self._rows.values())
 
+    def row(self, stream: int) -> Row | None:
+        """Return a stream, also one that ended long ago; None if it is unknown."""
+        with self._lock:
+            row = self._rows.get(stream)
+        return row or self._past(stream)
+
     def nodes(self) -> list[dict[str, Any]]:
         """Return what each node said last, as events in their order."""
         with self._lock:
@@ -286,6 +294,17 @@ class Board:
             for stream in streams & self._rows.keys():
                 del self._rows[stream]
 
+    def _past(self, stream: int) -> Row | None:
+        """Return a stream after its stored events. `since` is the start of a segment then."""
+        row, now_ms = None, 0.0
+        for data in self._store.events_of(stream):
+            body = msgspec.json.decode(data)
+            if "wall_time" in body:
+                now_ms = _unix_ms(body["wall_time"])
+            row = row or _new(stream, body["stream"], body["run"], now_ms)
+            row = replace(_after(row, body, now_ms), number=body["number"])
+        return row
+
     def _hand_over(self) -> None:
         with self._lock:
             items, self._out = self._out, deque()
@@ -295,7 +314,6 @@ class Board:
 
     def _show(
         self,
-        event: Event | Activity,
         body: dict[str, Any],
         run: str,
         stream: int,
@@ -304,9 +322,9 @@ class Board:
     ) -> None:
         with self._lock:
             row = self._rows.get(stream) or _new(stream, body["stream"], run, now_ms)
-            row = replace(_after(row, event, body, now_ms), number=number or row.number)
+            row = replace(_after(row, body, now_ms), number=number or row.number)
             self._rows[stream] = row
-            if isinstance(event, StreamEnded):
+            if body["type"] == "stream_ended":
                 self._ended.append(stream)
                 while len(self._ended) > KEPT_ENDED:
                     old = self._ended.popleft()
@@ -320,45 +338,55 @@ def _new(stream: int, name: str, run: str, now_ms: float) -> Row:
     return Row(stream, name, run, call, party, input=call, started=now_ms, since=now_ms)
 
 
-def _after(row: Row, event: Event | Activity, body: dict[str, Any], now_ms: float) -> Row:
-    """Return a row after an event. Pure."""
-    match event:
-        case StreamStarted(info=info):
-            started = 1000.0 * info.start_unix_s
+def _after(row: Row, body: dict[str, Any], now_ms: float) -> Row:
+    """Return a row after an event in its JSON form. Pure."""
+    match body["type"]:
+        case "stream_started":
             return replace(
                 row,
-                input=info.input or info.stream,
-                source=info.source,
-                live=info.live,
-                judged=info.judged,
-                heard=info.heard,
-                notice=info.notice,
-                consent=info.consent,
-                started=started,
+                input=body.get("call") or body["stream"],
+                source=body["source"],
+                live=body["live"],
+                judged=body.get("judged", True),
+                heard=body.get("heard", True),
+                notice=body.get("notice", ""),
+                consent=body.get("consent", ""),
+                started=_unix_ms(body["wall_time"]),
                 ended=False,
                 reason="",
             )
-        case StreamEnded():
-            return replace(row, ended=True, speaking=False, reason=event.reason or event.sound)
-        case Activity():
-            return replace(row, speaking=event.speaking)
-        case Verdict(final=True) if (event.sequence, event.revision) > (row.segment, row.revision):
+        case "stream_ended":
+            return replace(row, ended=True, speaking=False, reason=body["reason"] or body["sound"])
+        case "activity":
+            return replace(row, speaking=body["speaking"])
+        case "verdict" if _is_newer(body, row):
+            label, confidence = body["label"], body["confidence"]
             level = row.level
-            if event.sequence > row.segment:
-                level = level_after(level, event.label, event.confidence)
+            if body["segment"] > row.segment:
+                level = level_after(level, label, confidence)
+            said = body["transcript"] or {"translation": "", "text": ""}
             return replace(
                 row,
-                label=event.label,
-                confidence=body["confidence"],
+                label=label,
+                confidence=confidence,
                 attributes=body.get("attributes"),
-                words=(event.transcript.english if event.transcript else "") or row.words,
-                since=row.since if event.label == row.label else now_ms,
+                words=said["translation"] or said["text"] or row.words,
+                since=row.since if label == row.label else now_ms,
                 level=level,
-                segment=event.sequence,
-                revision=event.revision,
+                segment=body["segment"],
+                revision=body["revision"],
             )
         case _:
             return row
+
+
+def _is_newer(verdict: dict[str, Any], row: Row) -> bool:
+    place = (verdict["segment"], verdict["revision"])
+    return bool(verdict["final"] and place > (row.segment, row.revision))
+
+
+def _unix_ms(wall_time: str) -> float:
+    return 1000.0 * datetime.fromisoformat(wall_time).timestamp()
 
 
 def level_after(level: float, label: str, confidence: float | None) -> float:

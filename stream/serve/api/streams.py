@@ -44,10 +44,10 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         return Streams(gateway.board.rows())
 
     async def one(ask: Ask) -> Row:
-        for row in gateway.board.rows():
-            if row.id == ask.id:
-                return row
-        raise not_found(f"stream {ask.id}")
+        row = await asyncio.to_thread(gateway.board.row, ask.id)
+        if row is None:
+            raise not_found(f"stream {ask.id}")
+        return row
 
     async def events(ask: Ask) -> Response:
         page: Page = ask.query
@@ -71,7 +71,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             "GET",
             "/v1/streams/{id:int}",
             access,
-            Operation("Show a stream", answer=Row, refusals=(404,)),
+            Operation("Show a stream, open or past", answer=Row, refusals=(404,)),
             one,
         ),
         Endpoint(

@@ -10,7 +10,7 @@ import math
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 from starlette.responses import PlainTextResponse, Response
@@ -23,8 +23,6 @@ from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.errors import ApiError, answer
 from abhinaya.stream.sinks.export.formats import export
 from abhinaya.stream.sources.base import InputConfig
-
-PAGE: Final = 500
 
 Format = Literal["json", "verbose_json", "text", "srt", "vtt"]
 
@@ -115,7 +113,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
 
 
 def _answer(gateway: Gateway, streams: list[int], wanted: Format) -> Response:
-    events = [event for stream in streams for event in _events(gateway, stream)]
+    events = [event for stream in streams for event in gateway.store.events_of(stream)]
     if wanted in ("srt", "vtt"):
         return PlainTextResponse(_cues(events, wanted))
     last = {v["segment"]: v for v in map(msgspec.json.decode, events) if v["type"] == "verdict"}
@@ -141,15 +139,6 @@ def _answer(gateway: Gateway, streams: list[int], wanted: Format) -> Response:
         verdicts=verdicts,
     )
     return answer(made)
-
-
-def _events(gateway: Gateway, stream: int) -> list[bytes]:
-    found: list[bytes] = []
-    after = 0
-    while rows := gateway.store.events(after, stream, PAGE):
-        after = rows[-1][0]
-        found += [body for _, _, body in rows]
-    return found
 
 
 def _text(verdict: dict[str, Any]) -> str:

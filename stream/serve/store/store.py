@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ MAX_KNOWN: Final = 10_000
 """Streams whose number is in memory."""
 RETRY_S: Final = 1.0
 """Time after a failed write until the next try."""
+PAGE: Final = 500
+"""Events that `events_of` reads at a time."""
 KEEP_S: Final = 2.0
 """Time between two rounds of `Store.keep`."""
 _EVENTS: Final = (
@@ -138,6 +140,13 @@ class Store:
         with self.file.reading() as db:
             rows = db.execute(query, {"after": after, "limit": limit, "stream": stream})
             return [(number, of, numbered(number, of, unpack(body))) for number, of, body in rows]
+
+    def events_of(self, stream: int) -> Iterator[bytes]:
+        """Yield all events of a stream."""
+        after = 0
+        while rows := self.events(after, stream, PAGE):
+            yield from (body for _, _, body in rows)
+            after = rows[-1][0]
 
     def last(self) -> int:
         """Return the number of the last event; 0 without one."""

@@ -200,6 +200,22 @@ def test_the_streams_that_have_ended_are_forgotten_one_day(web: Running) -> None
     assert rows[0] == open_one
 
 
+def test_a_stream_of_the_past_is_shown_from_the_history(tmp_path: Path) -> None:
+    with running(tmp_path) as web:
+        web.begin("call/customer")
+        for n, label in enumerate(["neutral", "angry", "angry"]):
+            web.say("call/customer", n, label)
+        web.say("call/customer", 1, "sad", revision=1)
+        web.gateway.board.write(StreamEnded(stream="call/customer", sequence=3, position=9), 1e9)
+        (live,) = web.get("/v1/streams").json()["streams"]
+    with running(tmp_path) as web:
+        past = web.get(f"/v1/streams/{live['id']}").json()
+        assert past == live | {"since": 1000 * (1e9 + 3)}  # when the second segment began
+        assert past["ended"]
+        assert past["level"] > 0.5
+        assert refusal(web.get("/v1/streams/7")) == (404, "not_found")
+
+
 def test_server_sent_events_continue_after_the_last_one(web: Running) -> None:
     web.begin("call")
     for n in range(5):
