@@ -149,7 +149,10 @@ class Tokens:
         return sorted(self._known.values(), key=lambda p: p.name)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name) or name == OWNER:
+        if name == OWNER:
+            remedy = f"delete {self.own} and start `abhinaya serve` again for a new one"
+            raise ConfigError(repr(name), "is the token of the first start", remedy)
+        if not _NAME.fullmatch(name):
             reason = "cannot name a token"
             raise ConfigError(repr(name), reason, "use small letters, digits, `.`, `_` and `-`")
         return self._folder / f"{name}.json"

@@ -135,7 +135,8 @@ def _add(gateway: Gateway, wanted: Wanted) -> Job:
         return gateway.requests.add(wanted.name or "demo", demo())
     if not is_address(wanted.address):  # never a path of this machine
         remedy = 'give {"address": "https://..."}, {"demo": true}, or upload a file in a form'
-        raise ApiError(422, "input", "an address is missing", remedy)
+        wrong = f"`{wanted.address}` is not an address"
+        raise ApiError(422, "input", wrong if wanted.address else "an address is missing", remedy)
     check_address(wanted.address)
     config = InputConfig(
         wanted.address,
