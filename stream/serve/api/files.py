@@ -36,6 +36,8 @@ from abhinaya.stream.sources.base import InputConfig, check_names
 
 FIELDS: Final = 50
 """Most fields of a form."""
+RESERVE_BYTES: Final = 1_000_000_000
+"""What uploads leave free on the disk: the history is there too."""
 
 T = TypeVar("T")
 
@@ -205,6 +207,8 @@ async def keep(gateway: Gateway, upload: UploadFile, name: str, config: InputCon
 
 def _copy(upload: UploadFile, path: Path) -> None:
     try:
+        if shutil.disk_usage(path.parent).free < RESERVE_BYTES + (upload.size or 0):
+            raise ApiError(503, "disk", "the disk is nearly full", "make room, or try again later")
         with path.open("xb") as file:
             path.chmod(0o600)
             shutil.copyfileobj(upload.file, file)

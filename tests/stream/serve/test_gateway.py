@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from abhinaya.client import Client
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.serve.access import Tokens
+from abhinaya.stream.serve.api import files
 from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
 from abhinaya.stream.serve.main import Place
@@ -331,3 +332,10 @@ def test_a_body_that_does_not_come_ends_its_connection(tmp_path: Path) -> None:
 def test_a_file_cannot_take_the_name_of_a_call(web: Running) -> None:
     names = [web.gateway.requests.add(name, demo()).name for name in ("listen:a/b", ":", "x:y~2")]
     assert names == ["listen-a-b", "-", "x-y~2"]
+
+
+def test_uploads_leave_room_for_the_history(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "RESERVE_BYTES", 2**62)
+    assert refusal(web.post("/v1/files", files={"file": ("x.wav", b"RIFF")})) == (503, "disk")
+    assert not list(web.gateway.requests.folder.iterdir())
+    assert not web.gateway.requests.jobs()
