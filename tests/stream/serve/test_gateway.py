@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -146,7 +147,14 @@ def test_a_browser_logs_in_and_a_page_of_another_site_does_nothing(web: Running)
         ) as ws:
             assert close_code(ws) == 4403
         assert browser.delete("/v1/session", headers=foreign).status_code == 403
-        assert browser.delete("/v1/session").status_code == 204
+        with connect(web.ws + "/v1/events", additional_headers=jar, origin=web.url) as ws:
+            assert browser.delete("/v1/session").status_code == 204
+            with suppress(ConnectionClosed):
+                for n in range(300):  # other windows of the browser are logged out too
+                    web.say("call", n)
+                    ws.recv(5)
+                    time.sleep(0.01)
+            assert ws.close_code == 4401
         browser.cookies.clear()
         assert httpx2.get(web.url + "/v1/streams", headers=jar).status_code == 401
 
