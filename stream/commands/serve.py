@@ -113,7 +113,9 @@ def _token(argv: Sequence[str]) -> int:
         "--role", choices=ROLES, help="each may also do what the ones before it may"
     )
     parser.add_argument("--days", type=float, default=90.0, help="days that it holds (default: 90)")
-    parser.add_argument("--revoke", action="store_true", help="make it useless, within a second")
+    parser.add_argument(
+        "--revoke", action="store_true", help="revoke the token; takes effect within a second"
+    )
     _add_data(parser)
     args = parser.parse_args(argv)
     tokens = Tokens(args.data.expanduser())

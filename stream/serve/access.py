@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +54,8 @@ class Principal:
     """Of the token."""
     until: float = float("inf")
     """When it expires, in Unix seconds."""
+    session: str = ""
+    """Digest of the cookie, if a browser shows one."""
 
     def may(self, role: str) -> bool:
         """Return whether this person has the rights of a role."""
@@ -149,7 +151,10 @@ class Tokens:
         return sorted(self._known.values(), key=lambda p: p.name)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name) or name == OWNER:
+        if name == OWNER:
+            remedy = f"delete {self.own} and start `abhinaya serve` again for a new one"
+            raise ConfigError(repr(name), "is the token of the first start", remedy)
+        if not _NAME.fullmatch(name):
             reason = "cannot name a token"
             raise ConfigError(repr(name), reason, "use small letters, digits, `.`, `_` and `-`")
         return self._folder / f"{name}.json"
@@ -240,7 +245,9 @@ class Access:
         return found
 
     def is_valid(self, principal: Principal) -> bool:
-        """Return whether the token of a long connection still holds."""
+        """Return whether the token or the session of a long connection still holds."""
+        if principal.session:
+            return self._of_session(principal.session) is not None
         return self.tokens.holds(principal)
 
     def by_token(self, token: str) -> Principal:
@@ -284,10 +291,15 @@ class Access:
         is_socket = connection.scope["type"] == "websocket"
         if is_socket or connection.scope["method"] not in SAFE:
             check_origin(connection, needed=is_socket)
-        found, until = self._sessions.get(digest(cookie), (None, 0.0))
-        if found is None or unix_time() >= until or not self.tokens.holds(found):
+        found = self._of_session(session := digest(cookie))
+        if found is None:
             raise _unauthorized("the session is over")
-        return found
+        return replace(found, session=session)
+
+    def _of_session(self, session: str) -> Principal | None:
+        found, until = self._sessions.get(session, (None, 0.0))
+        holds = found is not None and unix_time() < until and self.tokens.holds(found)
+        return found if holds else None
 
 
 def check_origin(connection: HTTPConnection, *, needed: bool) -> None:

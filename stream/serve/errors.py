@@ -102,14 +102,17 @@ async def on_error(connection: Request | WebSocket, error: Exception) -> Respons
     return failure(api_error(error))
 
 
-async def on_status(_: Request, error: Exception) -> Response:
+async def on_status(request: Request, error: Exception) -> Response:
     """Answer a request for which no route exists, or not with this method."""
     status = getattr(error, "status_code", 500)
     phrase = HTTPStatus(status).phrase
+    message = phrase.lower()
+    if status in (404, 405):
+        message = f"the route {request.method} {request.url.path} is unknown"
     headers = dict(getattr(error, "headers", None) or {})
     code = phrase.lower().replace(" ", "_")
     remedy = "see /v1/openapi.json for all routes"
-    return failure(ApiError(status, code, phrase.lower(), remedy, headers))
+    return failure(ApiError(status, code, message, remedy, headers))
 
 
 async def on_bug(_: Request, error: Exception) -> Response:

@@ -52,7 +52,7 @@ from abhinaya.stream.serve.retention import Retention
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
-from abhinaya.stream.serve.telemetry.health import Health, watched
+from abhinaya.stream.serve.telemetry.health import Health, once_ready, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
 from abhinaya.stream.settings.compliance import check_retention
@@ -215,8 +215,9 @@ def serve(
                 board.watch(others.check)
             server.start()
             board.watch(server.check)
+            board.watch(once_ready(health, lambda: say("ready: speech is labelled now")))
             say(f"console: {address(place, listener.getsockname()[1])}")
-            say(f"token: in {gateway.access.tokens.own}")
+            say(f"token: {gateway.access.tokens.own}")
             return run.run()
 
 

@@ -111,7 +111,7 @@ def parsed(kind: type[T], values: dict[str, Any]) -> T:
     try:
         return msgspec.convert(values, kind, strict=False)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise ApiError(400, "parameter", f"a parameter is wrong: {error}", _SEE) from error
+        raise ApiError(400, "parameter", _wrong("parameter", "query", error), _SEE) from error
 
 
 def decoded(kind: type[T], data: bytes) -> T:
@@ -124,7 +124,13 @@ def decoded(kind: type[T], data: bytes) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(400, "body", f"the body is wrong: {error}", _SEE) from error
+        raise ApiError(400, "body", _wrong("field", "body", error), _SEE) from error
+
+
+def _wrong(kind: str, whole: str, error: Exception) -> str:
+    """Return what is wrong with a query, form or body, with the name of the parameter or field."""
+    reason, _, name = str(error).partition(" - at `$.")
+    return f"{kind} `{name.rstrip('`')}`: {reason}" if name else f"the {whole} is wrong: {reason}"
 
 
 def not_found(what: str) -> ApiError:

@@ -56,7 +56,9 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         except StoreError:
             raise
         except SinkError as error:
-            raise ApiError(422, "format", error.reason, error.remedy) from error
+            raise ApiError(
+                422, "format", f"{wanted.format} {error.reason}", error.remedy
+            ) from error
         name = f"stream-{wanted.stream}" if wanted.stream is not None else "history"
         return FileResponse(
             path,

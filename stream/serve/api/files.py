@@ -36,6 +36,8 @@ from abhinaya.stream.sources.base import InputConfig, check_names
 
 FIELDS: Final = 50
 """Most fields of a form."""
+RESERVE_BYTES: Final = 1_000_000_000
+"""What uploads leave free on the disk: the history is there too."""
 
 T = TypeVar("T")
 
@@ -135,7 +137,8 @@ def _add(gateway: Gateway, wanted: Wanted) -> Job:
         return gateway.requests.add(wanted.name or "demo", demo())
     if not is_address(wanted.address):  # never a path of this machine
         remedy = 'give {"address": "https://..."}, {"demo": true}, or upload a file in a form'
-        raise ApiError(422, "input", "an address is missing", remedy)
+        wrong = f"`{wanted.address}` is not an address"
+        raise ApiError(422, "input", wrong if wanted.address else "an address is missing", remedy)
     check_address(wanted.address)
     config = InputConfig(
         wanted.address,
@@ -204,6 +207,8 @@ async def keep(gateway: Gateway, upload: UploadFile, name: str, config: InputCon
 
 def _copy(upload: UploadFile, path: Path) -> None:
     try:
+        if shutil.disk_usage(path.parent).free < RESERVE_BYTES + (upload.size or 0):
+            raise ApiError(503, "disk", "the disk is nearly full", "make room, or try again later")
         with path.open("xb") as file:
             path.chmod(0o600)
             shutil.copyfileobj(upload.file, file)

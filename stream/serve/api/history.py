@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.routing import BaseRoute
 
+from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.stream.report.shares import LOST
 from abhinaya.stream.serve.api.endpoint import (
     MOST,
     Ask,
@@ -28,6 +30,7 @@ FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 Words = Annotated[str, msgspec.Meta(max_length=200)]
 Cursor = Annotated[str, msgspec.Meta(pattern=r"^(-?\d{1,12}(\.\d{1,9})?:\d{1,15})?$")]
+Label = Literal[("", *LABELS, UNKNOWN, LOST)]  # type: ignore[valid-type]
 Time = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
 
@@ -38,7 +41,7 @@ class Wanted(
 
     words: Words = ""
     """All of them, the last one as a beginning; a phrase in quotes."""
-    label: Words = ""
+    label: Label = ""
     """What was judged; `gap` for what was not."""
     party: Words = ""
     call: Words = ""

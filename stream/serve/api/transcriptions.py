@@ -34,6 +34,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     """Any name: the profile of the gateway decides."""
     response_format: Format = "json"
+    stream: bool = False
+    """Must be false: the answer comes as a whole."""
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,9 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             remedy = "send multipart/form-data with the fields `file` and `model`"
             raise ApiError(415, "form", "a form is missing", remedy)
         async with received(ask.request, Recording) as (fields, upload):
+            if fields.stream:
+                remedy = "leave `stream` out; WS /v1/listen and WS /v1/events answer at once"
+                raise ApiError(422, "input", "a transcription is not streamed", remedy)
             job = await keep(gateway, upload, "", InputConfig(""))
         await asyncio.shield(asyncio.wrap_future(gateway.requests.over_of(job.id)))
         over = gateway.requests.job(job.id)

@@ -29,5 +29,5 @@ export function Alerts() {
     <${Problem} error=${problem} />
     ${shown.length ? html`<ul class="stack">${shown.slice(0, 300).map((alert) => html`
       <${Alert} key=${alert.number} alert=${alert} stream=${state.streams.get(alert.stream_id)} onDone=${() => setProblem(null)} onProblem=${setProblem} />`)}</ul>`
-      : html`<${Empty}>${every.length ? "Every alert is acknowledged." : "No rule has fired. Rules are set in the profile or by --alert."}<//>`}</div>`;
+      : html`<${Empty}>${every.length ? "Every alert is acknowledged." : "No rule has fired. abhinaya serve --rules FILE names the rules."}<//>`}</div>`;
 }

@@ -10,16 +10,22 @@ export class ApiError extends Error {
   }
 }
 
-async function ask(path, options = {}) {
+const isJson = (answer) => answer.headers.get("content-type")?.startsWith("application/json");
+
+async function fetched(path, options = {}) {
   let answer;
   try {
     answer = await fetch(path, { credentials: "same-origin", ...options });
   } catch {
     throw new ApiError(0, { message: "The server does not answer.", remedy: "Check that abhinaya serve runs." });
   }
-  const body = answer.headers.get("content-type")?.includes("json") ? await answer.json() : null;
-  if (!answer.ok) throw new ApiError(answer.status, body?.error);
-  return body;
+  if (!answer.ok) throw new ApiError(answer.status, isJson(answer) ? (await answer.json()).error : undefined);
+  return answer;
+}
+
+async function ask(path, options) {
+  const answer = await fetched(path, options);
+  return isJson(answer) ? answer.json() : null;
 }
 
 const post = (path, body) => ask(path, { method: "POST", headers: json, body: JSON.stringify(body) });
@@ -58,6 +64,15 @@ export const api = {
   exportAs: (filters, format) => `/v1/history/export${query({ ...filters, format })}`,
   exportOf: (stream, format) => `/v1/history/export${query({ stream, format })}`,
   corrections: "/v1/history/corrections",
+  /** Download a file. An error is thrown, not saved as a file. */
+  async save(path) {
+    const answer = await fetched(path);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await answer.blob());
+    link.download = answer.headers.get("content-disposition")?.match(/filename="(.*)"/)?.[1] ?? "";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  },
   demo: () => post("/v1/files", { demo: true }),
   upload: (form) => ask("/v1/files", { method: "POST", body: form }),
   job: (id) => ask(`/v1/files/${encodeURIComponent(id)}`),

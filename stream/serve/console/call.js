@@ -134,7 +134,7 @@ export function Call({ id, segment }) {
   return html`<div class=${`page call${chosen ? " with-detail" : ""}`}>
     <div class="head"><h1>${facts.call}</h1><p class="counts">${clock(duration)}${rows.every((row) => row.ended) ? ", ended" : ", live"}
       ${rows.length > 1 && html`, overlap ${clock(stats.overlap_s)}, silence ${clock(stats.silence_s)}, dead air ${stats.dead_air}`}</p>
-      <div class="tools">${rows.map((row) => html`<a key=${row.id} class="button" href=${api.exportOf(row.id, "vtt")} download>VTT ${row.party}</a>`)}</div></div>
+      <div class="tools">${rows.map((row) => html`<a key=${row.id} class="button" href=${api.exportOf(row.id, "vtt")} download>VTT ${row.party || row.name}</a>`)}</div></div>
     ${rows.some((row) => row.notice || row.consent) && html`<p class="notice">${facts.notice}${rows.filter((row) => row.consent).map((row) => html` <span key=${row.id} class="quiet">Consent of ${names[row.id]}: ${row.consent}.</span>`)}</p>`}
     <div class="parties">${rows.map((row, i) => html`<${Party} key=${row.id} row=${row} segments=${lanes[i]?.segments ?? []} stats=${stats.parties[row.id]} />`)}</div>
     <section class="card lane-card" aria-label="Time line"><${Timeline} lanes=${lanes} duration=${duration} chosen=${chosen} onChoose=${choose} /></section>

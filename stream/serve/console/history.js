@@ -48,6 +48,7 @@ function Found({ rows }) {
 }
 
 export function History() {
+  const [refused, setRefused] = useState(null);
   const [form, setForm] = useState(NOTHING);
   const [asked, setAsked] = useState(NOTHING);
   const [more, setMore] = useState({ rows: [], next: undefined, error: null });
@@ -60,6 +61,10 @@ export function History() {
     setAsked(form);
     again();
   };
+  const save = (path, text) => html`<a key=${text} class="button" href=${path} onClick=${(event) => {
+    event.preventDefault();
+    api.save(path).then(() => setRefused(null), setRefused);
+  }}>${text}</a>`;
   const rows = [...(value?.segments ?? []), ...more.rows];
   const next = more.next === undefined ? value?.next : more.next;
   const older = () => api.search({ ...filters, before: next }).then(
@@ -67,8 +72,9 @@ export function History() {
     (problem) => setMore({ ...more, error: problem }));
   return html`<div class="page history"><div class="head"><h1>History</h1>
       <div class="tools" role="group" aria-label="Export what was found"><span class="quiet">Export</span>
-        ${["csv", "parquet", "vtt"].map((format) => html`<a key=${format} class="button" href=${api.exportAs(filters, format)} download>${format.toUpperCase()}</a>`)}
-        <a class="button" href=${api.corrections} download>Corrections</a></div></div>
+        ${["csv", "parquet", "vtt"].map((format) => save(api.exportAs(filters, format), format.toUpperCase()))}
+        ${save(api.corrections, "Corrections")}</div></div>
+    <${Problem} error=${refused} />
     <form class="card search" role="search" onSubmit=${send}>
       <label class="field wide">Words <input id="filter" type="search" value=${form.words} onInput=${set("words")} /></label>
       <label class="field">Label <${LabelChoice} value=${form.label} onChange=${set("label")} /></label>

@@ -20,7 +20,7 @@ function Nodes({ nodes, held }) {
       <td>${node.model} <span class="quiet">${node.version}</span></td><td>${node.licence}${node.noncommercial ? html` <b class="flag">non-commercial</b>` : ""}</td></tr>`)}</tbody></table></div>`;
 }
 
-/** What is not heard: [what, why]. */
+/** What is left out: [what, why]. */
 function unheard(state) {
   const found = [];
   for (const [voter, streams] of Object.entries(state.status?.left_out ?? {})) found.push([`${voter}`, `left out for ${plural(streams, "live stream")}: the nodes do not keep up`]);
@@ -58,8 +58,8 @@ export function System() {
       <section class="card" aria-labelledby="drops-title"><h2 id="drops-title">Drops</h2><dl class="facts">
         <${Fact} name="Events this page dropped" value=${number(link.dropped)} bad=${link.dropped > 0} /><${Fact} name="Duplicates" value=${number(status?.doubles)} />
         ${refused.map(([reason, times]) => html`<${Fact} key=${reason} name=${`Refused: ${reason}`} value=${number(times)} bad />`)}</dl></section></div>
-    <div class="columns"><section class="card" aria-labelledby="unheard-title"><h2 id="unheard-title">Not heard</h2>
-        ${missing.length ? html`<ul class="plain">${missing.map(([what, why], i) => html`<li key=${i}><b>${what}</b> ${why}</li>`)}</ul>` : html`<${Empty}>Everything is heard.<//>`}</section>
+    <div class="columns"><section class="card" aria-labelledby="unheard-title"><h2 id="unheard-title">Left out</h2>
+        ${missing.length ? html`<ul class="plain">${missing.map(([what, why], i) => html`<li key=${i}><b>${what}</b> ${why}</li>`)}</ul>` : html`<${Empty}>Nothing is left out.<//>`}</section>
       <section class="card" aria-labelledby="remarks-title"><h2 id="remarks-title">Warnings</h2>
         ${state.remarks.length ? html`<ul class="plain">${state.remarks.map((one, i) => html`<li key=${i}><${When} at=${one.at} /> ${one.text}</li>`)}</ul>` : html`<${Empty}>None.<//>`}</section></div></div>`;
 }

@@ -29,6 +29,6 @@ export function Upload() {
       <label class="field">Channels <select name="channels"><option value="mix">one stream</option><option value="split">a stream each</option></select></label>
       <label class="field">Names of split channels <input name="channel_names" value="agent,customer" /></label>
       <button class="primary" disabled=${busy}>${busy ? "Sending" : "Label it"}</button></form>
-    <p role="status">${job && html`${job.name} ${STATES[job.state]}.${job.error} ${job.streams.length > 0 && html`<a href=${`#/call/${job.streams[0]}`}>Open it</a>`}`}</p>
+    <p role="status">${job && html`${job.name} ${STATES[job.state]}${job.error ? `: ${job.error}` : ""}. ${job.streams.length > 0 && html`<a href=${`#/call/${job.streams[0]}`}>Open it</a>`}`}</p>
     <${Problem} error=${problem} /></section>`;
 }

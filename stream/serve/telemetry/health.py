@@ -84,6 +84,19 @@ class Health:
         return [text for text in found if text]
 
 
+def once_ready(health: Health, report: Callable[[], None]) -> Callable[[], None]:
+    """Return a check for each turn of the run, which reports once that nothing is missing."""
+    waits = True
+
+    def check() -> None:
+        nonlocal waits
+        if waits and not health.missing():
+            waits = False
+            report()
+
+    return check
+
+
 def lacking(status: Status, services: Sequence[str], checked_s: float) -> Iterator[str]:
     """Yield which services cannot work, by a status. Pure.
 

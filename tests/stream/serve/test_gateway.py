@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -19,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from abhinaya.client import Client
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.serve.access import Tokens
+from abhinaya.stream.serve.api import files
 from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
 from abhinaya.stream.serve.main import Place
@@ -145,7 +147,14 @@ def test_a_browser_logs_in_and_a_page_of_another_site_does_nothing(web: Running)
         ) as ws:
             assert close_code(ws) == 4403
         assert browser.delete("/v1/session", headers=foreign).status_code == 403
-        assert browser.delete("/v1/session").status_code == 204
+        with connect(web.ws + "/v1/events", additional_headers=jar, origin=web.url) as ws:
+            assert browser.delete("/v1/session").status_code == 204
+            with suppress(ConnectionClosed):
+                for n in range(300):  # other windows of the browser are logged out too
+                    web.say("call", n)
+                    ws.recv(5)
+                    time.sleep(0.01)
+            assert ws.close_code == 4401
         browser.cookies.clear()
         assert httpx2.get(web.url + "/v1/streams", headers=jar).status_code == 401
 
@@ -331,3 +340,10 @@ def test_a_body_that_does_not_come_ends_its_connection(tmp_path: Path) -> None:
 def test_a_file_cannot_take_the_name_of_a_call(web: Running) -> None:
     names = [web.gateway.requests.add(name, demo()).name for name in ("listen:a/b", ":", "x:y~2")]
     assert names == ["listen-a-b", "-", "x-y~2"]
+
+
+def test_uploads_leave_room_for_the_history(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "RESERVE_BYTES", 2**62)
+    assert refusal(web.post("/v1/files", files={"file": ("x.wav", b"RIFF")})) == (503, "disk")
+    assert not list(web.gateway.requests.folder.iterdir())
+    assert not web.gateway.requests.jobs()

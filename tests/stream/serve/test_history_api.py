@@ -127,6 +127,8 @@ def test_exports(web: Running) -> None:
         ("/v1/history?from=yesterday", 400),
         ("/v1/history?from=2026-11-30T00:00:00", 400),
         ("/v1/history?colour=red", 400),
+        ("/v1/history?label=glad", 400),
+        ("/v1/history?label=unknown", 200),
         ("/v1/history?words=%00%22%28*", 200),
         ("/v1/history?words=" + "a" * 201, 400),
         ("/v1/history?stream=9007199254740991", 200),

@@ -101,6 +101,8 @@ def test_the_published_openai_client_gets_its_formats_and_our_verdicts(
     assert transcribe("srt").count("-->") == len(verdicts)
     with pytest.raises(openai.UnprocessableEntityError, match="is text, not audio"):
         transcribe("json", b"no audio at all " * 100)
+    with pytest.raises(openai.UnprocessableEntityError, match="is not streamed"):
+        client.audio.transcriptions.create(model="m", file=b"x", stream=True)
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="wrong").audio.transcriptions.create(model="m", file=b"x")
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from abhinaya.stream.serve.limits import PROXIED
 from abhinaya.stream.serve.telemetry.endpoints import is_local
-from abhinaya.stream.serve.telemetry.health import CHECK_S, Health, watched
+from abhinaya.stream.serve.telemetry.health import CHECK_S, Health, once_ready, watched
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire import messages as m
 
@@ -34,6 +34,16 @@ def status(*loads: m.NodeLoad) -> m.Status:
 
 GOOD = status(*map(load, SERVICES))
 SUSPECT = m.Suspect(name="n-0", reason="was silent", limit_s=4.0)
+
+
+def test_it_reports_once_that_it_is_ready() -> None:
+    reports: list[str] = []
+    health = Health(fakes.config(supervise=SuperviseConfig(canary_s=CHECK_S)))
+    check = once_ready(health, lambda: reports.append("ready"))
+    for event in (status(), GOOD, status(), GOOD):
+        health.write(event, 0.0)
+        check()
+    assert reports == ["ready"]
 
 
 @pytest.mark.parametrize(
