@@ -53,7 +53,7 @@ def _serve(argv: Sequence[str]) -> int:
     if args.verify_audit:
         return _verify(args.data.expanduser())
     if (args.tls_cert is None) != (args.tls_key is None):
-        raise ConfigError("--tls-cert", "needs its key, and the key its certificate", "give both")
+        raise ConfigError("TLS", "needs a certificate and its key", "give --tls-cert and --tls-key")
     log = open_log(args)
     config = with_rules(load_line_up(args), args.rules)
     tls = (args.tls_cert, args.tls_key) if args.tls_cert else None

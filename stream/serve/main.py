@@ -5,6 +5,7 @@ The run has the main thread, as in `abhinaya-stream`; the web server has a secon
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,9 +95,17 @@ class Place:
         """Refuse to serve the network without TLS.
 
         Raises:
-            ConfigError: the address is not loopback, and there is neither TLS nor a proxy.
+            ConfigError: the address is not loopback, and there is neither TLS nor a proxy; or the
+                proxy is not an IP address.
 
         """
+        for peer in self.proxy:
+            try:
+                ipaddress.ip_address(peer)
+            except ValueError as error:
+                remedy = "give the address from which the proxy connects, such as 10.0.0.5"
+                reason = "is not an IP address"
+                raise ConfigError(f"--trusted-proxy {peer}", reason, remedy) from error
         if not is_loopback(self.host) and not self.tls and not self.proxy:
             reason = "can be reached from other machines, and TLS is missing"
             remedy = "add --tls-cert and --tls-key, or name a proxy that has TLS: --trusted-proxy"

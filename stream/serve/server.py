@@ -167,7 +167,8 @@ class Server:
             settings.load()
         except OSError as error:  # also ssl.SSLError
             reason = f"cannot be used: {error.strerror or error}"
-            raise ConfigError("the certificate or its key", reason, "give PEM files") from error
+            subject = f"the certificate or its key ({' and '.join(map(str, tls or ()))})"
+            raise ConfigError(subject, reason, "give PEM files that belong together") from error
         allow_files(config.connections + FILES_OF_CALL * config.calls + 1000)
         self._server = uvicorn.Server(settings)
         self._fault: BaseException | None = None

@@ -301,6 +301,9 @@ def test_beyond_this_machine_only_with_tls_or_a_proxy(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="TLS is missing"):
             Place(host, 1, tmp_path).check()
         Place(host, 1, tmp_path, proxy=("10.0.0.1",)).check()
+        for proxy in ("nginx", "10.0.0.0/8"):
+            with pytest.raises(ConfigError, match="is not an IP address"):
+                Place(host, 1, tmp_path, proxy=(proxy,)).check()
     for host in ("127.0.0.1", "::1", "localhost"):
         Place(host, 1, tmp_path).check()
     authority = trustme.CA()
