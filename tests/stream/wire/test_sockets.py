@@ -44,11 +44,11 @@ def context() -> Iterator[zmq.Context[Any]]:
 
 def free_port() -> int:
     """A port that is free, as is the next; below those that the system gives to connections."""
-    with zmq.Context() as probe, probe.socket(zmq.ROUTER) as one, probe.socket(zmq.ROUTER) as next:
+    with zmq.Context() as probe, probe.socket(zmq.ROUTER) as one, probe.socket(zmq.ROUTER) as two:
         while True:
             port = one.bind_to_random_port("tcp://127.0.0.1", 20_000, 29_998)
             with contextlib.suppress(zmq.ZMQError):
-                next.bind(f"tcp://127.0.0.1:{port + 1}")
+                two.bind(f"tcp://127.0.0.1:{port + 1}")
                 return port
 
 
