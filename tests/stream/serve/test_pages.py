@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from abhinaya.stream.serve import pages
+from abhinaya.stream.serve import board, pages
 
 SCRIPTS = sorted(pages.FILES.glob("*.js"))
 MAX_LINES = 300
@@ -94,6 +94,17 @@ def test_a_letter_on_its_colour_is_readable() -> None:
         colour, ink = re.findall(r"#\w+", line)
         both = sorted((_luminance(colour), _luminance(ink)), reverse=True)
         assert (both[0] + 0.05) / (both[1] + 0.05) >= 4.5, line
+
+
+def test_the_page_and_the_gateway_agree_on_what_needs_attention() -> None:
+    script = _text(pages.FILES / "attention.js")
+    weights = re.search(r"WEIGHTS = \{(.*)\}", script)
+    keeps = re.search(r"KEEPS = ([\d.]+)", script)
+    assert weights
+    assert keeps
+    pairs = dict(pair.split(":") for pair in weights[1].split(","))
+    assert {label.strip(): float(share) for label, share in pairs.items()} == board.DISTRESS
+    assert float(keeps[1]) == board.KEEPS
 
 
 def _luminance(colour: str) -> float:
