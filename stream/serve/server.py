@@ -82,6 +82,11 @@ class _Upgraded:
 _UPGRADED: Final[Any] = _Upgraded()
 
 
+def _is_a_fault(record: logging.LogRecord) -> bool:
+    """Leave out what uvicorn says of each refused WebSocket: the client got its answer."""
+    return "without completing handshake" not in record.getMessage()
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
@@ -139,6 +144,7 @@ class Server:
         log = logging.getLogger("uvicorn")
         log.handlers, log.propagate = ROOT.handlers, False
         log.setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
         settings = uvicorn.Config(
             app,
             http=Protocol,

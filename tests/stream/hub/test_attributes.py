@@ -104,7 +104,7 @@ def test_a_node_that_rates_otherwise_than_before_is_named() -> None:
     for turn, arousal in enumerate((3.0, 3.2, 5.0), 1):
         ((_, task),) = canary.tasks(30.0 * turn, [node])
         vote = replace(alone(task.sequence, arousal, 4.0, 4.0), voter="S1", stream=CANARY)
-        faults.append(canary.answered(node, vote))
+        faults.append(canary.answered(30.0 * turn + 1, node, vote))
     assert faults[:2] == ["", ""]
     assert faults[2].endswith("wrong: arousal 5.00, not 3.00")
 
@@ -120,7 +120,7 @@ def test_a_node_with_the_right_labels_and_other_attributes_or_none_is_named() ->
         ((_, task),) = canary.tasks(30.0 * turn, [node])
         vote = fakes.vote(task.sequence, "S1")
         vote = replace(vote, stream=CANARY, label=LABELS[0], probabilities=trial, attributes=rated)
-        faults.append(canary.answered(node, vote))
+        faults.append(canary.answered(30.0 * turn + 1, node, vote))
     assert faults[0] == ""
     assert faults[1].endswith("wrong: arousal 5.00, not 3.00")
     assert faults[2].startswith("S1: it rates the test recording None, and A 3.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import stat
 import time
@@ -42,9 +43,13 @@ def context() -> Iterator[zmq.Context[Any]]:
 
 
 def free_port() -> int:
-    """A port that is free, as is the next."""
-    with zmq.Context() as probe, probe.socket(zmq.ROUTER) as socket:
-        return socket.bind_to_random_port("tcp://127.0.0.1", 20_000, 40_000)
+    """A port that is free, as is the next; below those that the system gives to connections."""
+    with zmq.Context() as probe, probe.socket(zmq.ROUTER) as one, probe.socket(zmq.ROUTER) as two:
+        while True:
+            port = one.bind_to_random_port("tcp://127.0.0.1", 20_000, 29_998)
+            with contextlib.suppress(zmq.ZMQError):
+                two.bind(f"tcp://127.0.0.1:{port + 1}")
+                return port
 
 
 def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
