@@ -56,6 +56,8 @@ export const api = {
     }
   },
   events: (from) => socket(`/v1/events${query({ from })}`),
+  /** Return the latest streams with their totals. */
+  latestStreams: async () => (await ask(`/v1/history/streams${query({ limit: 60 })}`)).streams,
   alerts: async () => (await ask("/v1/alerts")).alerts,
   acknowledge: (number) => post(`/v1/alerts/${number}/acknowledge`, {}),
   correct: (stream, segment, label, note) => post(`/v1/streams/${stream}/segments/${segment}/correction`, { label, note }),

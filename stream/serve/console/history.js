@@ -40,6 +40,21 @@ function Weeks() {
       })}</tbody></table></div>` : html`<${Empty}>No speech in these two weeks.<//>`}</section>`;
 }
 
+/** The latest calls; the parties of a call are one row. */
+function Calls() {
+  const { value, error } = useLoaded(api.latestStreams, "calls");
+  const calls = new Map();
+  for (const stream of value ?? []) {
+    const key = `${stream.run} ${stream.call}`;
+    calls.set(key, [...(calls.get(key) ?? []), stream]);
+  }
+  return html`<section class="card" aria-labelledby="calls-title"><h2 id="calls-title">Latest calls</h2><${Problem} error=${error} />
+    ${calls.size ? html`<ul class="plain calls">${[...calls].slice(0, 20).map(([key, streams]) => html`<li key=${key}>
+      <${When} at=${streams[0].started} /> <a href=${`#/call/${streams[0].id}`}>${streams[0].call}</a>
+      <span class="quiet"> ${plural(streams.reduce((sum, one) => sum + one.segments, 0), "segment")}, ${span(streams.reduce((sum, one) => sum + one.speech_s, 0))} of speech</span></li>`)}</ul>`
+      : value && html`<${Empty}>No calls yet.<//>`}</section>`;
+}
+
 function Found({ rows }) {
   return html`<ul class="found">${rows.map((row) => html`<li key=${`${row.stream_id}.${row.segment}`} class=${`e-${row.corrected ?? row.label}`}>
     <a href=${`#/call/${row.stream_id}/${row.segment}`}><span class="found-head"><${When} at=${row.wall_time} />${row.label === "gap" ? html`<span class="quiet">gap</span>` : html`<${Mark} label=${row.corrected ?? row.label} />`}
@@ -86,5 +101,5 @@ export function History() {
         <p class="quiet" role="status">${value ? `${rows.length}${next ? " newest" : ""} found` : "Searching"}</p>
         <${Problem} error=${error ?? more.error} />
         ${rows.length ? html`<${Found} rows=${rows} />` : value && html`<${Empty}>Nothing matches. Try fewer words or a longer time.<//>`}
-        ${next && html`<button onClick=${older}>Older</button>`}</section><${Weeks} /></div></div>`;
+        ${next && html`<button onClick=${older}>Older</button>`}</section><div class="stack"><${Weeks} /><${Calls} /></div></div></div>`;
 }

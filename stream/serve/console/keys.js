@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "./ui.js";
 import { go } from "./route.js";
 
-export const PAGES = [["wall", "Wall", "w"], ["alerts", "Alerts", "a"], ["history", "History", "h"], ["system", "System", "s"], ["microphone", "Microphone", "m"]];
+export const PAGES = [["wall", "Wall", "w"], ["alerts", "Alerts", "a"], ["history", "History", "h"], ["system", "System", "s"], ["microphone", "Add audio", "m"]];
 const OTHERS = [["b", "Wallboard on and off"], ["/", "Filter or search"], ["c", "Correct the chosen segment"], ["n, p", "Next, previous segment of a call"],
   ["d", "Dark or light"], ["?", "This list"], ["Esc", "Close"]];
 

@@ -60,7 +60,7 @@ export function Microphone() {
     return () => microphone.views.delete(view);
   }, []);
   const row = microphone.name && [...state.streams.values()].find((one) => one.name.includes(microphone.name));
-  return html`<div class="page microphone"><div class="head"><h1>Microphone and recordings</h1></div>
+  return html`<div class="page microphone"><div class="head"><h1>Add audio</h1></div>
     <section class="card" aria-labelledby="microphone-title"><h2 id="microphone-title">Microphone</h2><p>What you say goes to this server only. No audio is kept unless the server is set to keep it.</p>
       <button class="primary" aria-pressed=${microphone.on} onClick=${() => (microphone.on ? microphone.stop() : start())}>${microphone.on ? "Stop" : "Start the microphone"}</button>
       <p class="quiet" role="status">${microphone.on ? "Listening." : "Off."}</p>

@@ -15,6 +15,8 @@ export default async ({ open, must }) => {
   await page.click("text=Alerts");
   await page.click("text=History");
   await page.waitForSelector(".weeks tbody tr");
+  await page.waitForSelector(".calls a");
+  must(await page.locator(".calls li").count() === 1, "the two parties of the call are one row");
   await page.fill("#filter", "tickets Lisbon");
   await search.click();
   await page.waitForFunction(() => document.querySelectorAll(".found li").length === 1);
