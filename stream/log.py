@@ -93,6 +93,13 @@ def join_log(process: str, environment: Mapping[str, str] = os.environ) -> None:
     ROOT.setLevel(level.upper() if level in LEVELS else logging.WARNING)
 
 
+def adopt(name: str) -> logging.Logger:
+    """Return the logger of a library, whose records go where ours go."""
+    log = logging.getLogger(name)
+    log.handlers[:], log.propagate = ROOT.handlers, False
+    return log
+
+
 class Handler(logging.Handler):
     """Writes each record as one line to a descriptor."""
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from abhinaya.stream.errors import AbhinayaError, ConfigError, NetworkError
-from abhinaya.stream.log import ROOT
+from abhinaya.stream.log import adopt
 from abhinaya.stream.serve.app import Service
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.settings.serve import ServeConfig
@@ -141,9 +141,7 @@ class Server:
         services: Sequence[Service] = (),
     ) -> None:
         self._listener, self._board, self._services = listener, board, services
-        log = logging.getLogger("uvicorn")
-        log.handlers, log.propagate = ROOT.handlers, False
-        log.setLevel(logging.ERROR)
+        adopt("uvicorn").setLevel(logging.ERROR)
         logging.getLogger("uvicorn.error").addFilter(_is_a_fault)
         settings = uvicorn.Config(
             app,

@@ -5,14 +5,13 @@ A span has times, services and causes; no words, no label, no name of a stream o
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.log import ROOT
+from abhinaya.stream.log import adopt
 from abhinaya.stream.serve.telemetry.causes import cause_of
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Event, Verdict
@@ -115,6 +114,5 @@ def open_traces(address: str, profile: str) -> Traces:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    log = logging.getLogger("opentelemetry")
-    log.handlers, log.propagate = ROOT.handlers, False
+    adopt("opentelemetry")
     return Traces(BatchSpanProcessor(OTLPSpanExporter(endpoint=address, timeout=5)), profile)
