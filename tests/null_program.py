@@ -37,8 +37,8 @@ def prepare() -> None:
 
     for program in (serve, stream):
         program.load_line_up = line_up
-        program.faults_of_models = lambda config, accept: iter(())
-        program.unpinned_models = lambda config: iter(())
+    stream.faults_of_models = lambda config, accept: iter(())
+    stream.unpinned_models = lambda config: iter(())
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ MAX_FILES = 20
 """In a folder."""
 
 MAX_PRODUCT_LINES = 64_350
-MAX_PRODUCT_FILES = 424
+MAX_PRODUCT_FILES = 425
 MAX_TRAIN_LINES = 10_000
 """Lowered whenever the product has become smaller; the aim is 31,000 lines in 230 files."""
 

@@ -12,18 +12,14 @@ from typing import Final
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import naming_the_extra
 from abhinaya.models.text import say
-from abhinaya.stream.commands.checks import faults_of_models, unpinned_models
-from abhinaya.stream.commands.stream import add_keys, keys_of, refuse
+from abhinaya.stream.commands.stream import add_keys, remote_of
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.front.vad import find_model
 from abhinaya.stream.log import add_log_flags, open_log
-from abhinaya.stream.run.plan import Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.wire.child import Stage
-from abhinaya.stream.wire.sockets import check_client
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8377
@@ -58,16 +54,7 @@ def _serve(argv: Sequence[str]) -> int:
     config = with_rules(load_line_up(args), args.rules)
     tls = (args.tls_cert, args.tls_key) if args.tls_cert else None
     place = Place(args.host, args.port, args.data.expanduser(), tls, tuple(args.trusted_proxy))
-    remote = None
-    if args.join:
-        remote = Remote(args.join, keys_of(args.keys, args.key_name))
-        check_client(args.join, remote.keys)
-    else:
-        find_model()
-        if wrong := [*faults_of_models(config, args.accept_noncommercial)]:
-            refuse(wrong)
-        for text in unpinned_models(config):
-            say(f"abhinaya serve: {text}", file=sys.stderr)
+    remote = remote_of("abhinaya serve", args.join, args, config)
     with ExitStack() as stack:
         more: list[Sink] = [Logged()] if log is not None else []
         if args.traces:

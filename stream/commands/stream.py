@@ -34,6 +34,7 @@ from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.run.directory import logs_kept, make_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
+from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
@@ -113,20 +114,11 @@ def _main(argv: Sequence[str] | None) -> int:
     config = with_rules(load_line_up(args), args.rules)
     senders = open_senders(config.rules, os.environ)
     inputs = read_inputs(args)
-    remote = None
-    if args.hub:
-        remote = Remote(args.hub, keys_of(args.keys, args.key_name))
-        check_client(args.hub, remote.keys)
-    else:
-        find_model()
-        if wrong := [*faults_of_models(config, args.accept_noncommercial)]:
-            refuse(wrong)
-        for text in unpinned_models(config):
-            say(f"abhinaya-stream: {text}", file=sys.stderr)
+    remote = remote_of("abhinaya-stream", args.hub, args, config)
     faults = {item: fault for item in inputs if (fault := fault_of(item))}
     readable = tuple(item for item in inputs if item not in faults)
     if faults and not readable and not args.feed:
-        refuse(faults.values())
+        refuse("abhinaya-stream", faults.values())
     check_outputs(args, inputs)
     with ExitStack() as stack:
         feeds = open_feeds(args, config, os.environ, [item.name for item in inputs])
@@ -156,11 +148,32 @@ def _main(argv: Sequence[str] | None) -> int:
         return sinks.fault.exit_code if sinks.fault else code
 
 
-def refuse(faults: Iterable[AbhinayaError]) -> NoReturn:
+def remote_of(
+    program: str, endpoint: str | None, args: argparse.Namespace, config: Config
+) -> Remote | None:
+    """Return the standing hub that was named; without one, check the models of our own.
+
+    Raises:
+        AbhinayaError: the keys or the models cannot be used.
+
+    """
+    if endpoint:
+        remote = Remote(endpoint, keys_of(args.keys, args.key_name))
+        check_client(endpoint, remote.keys)
+        return remote
+    find_model()
+    if wrong := [*faults_of_models(config, args.accept_noncommercial)]:
+        refuse(program, wrong)
+    for text in unpinned_models(config):
+        say(f"{program}: {text}", file=sys.stderr)
+    return None
+
+
+def refuse(program: str, faults: Iterable[AbhinayaError]) -> NoReturn:
     """Raise the last of several errors; the others are printed."""
     *others, last = faults
     for fault in others:
-        say(f"abhinaya-stream: {fault}", file=sys.stderr)
+        say(f"{program}: {fault}", file=sys.stderr)
     raise last
 
 

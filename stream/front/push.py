@@ -7,7 +7,6 @@ gap.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import os
@@ -21,17 +20,17 @@ from typing import Any, Final, cast, get_args
 
 import zmq
 
-from abhinaya.models.text import say_traceback, unpack
+from abhinaya.models.text import say_traceback
 from abhinaya.stream.errors import ProcessError, SourceError, WireError
 from abhinaya.stream.front.assignment import AssignedInput, Assignment
-from abhinaya.stream.front.loop import Front, Note
+from abhinaya.stream.front.child import connected, run_front
+from abhinaya.stream.front.loop import Front
 from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.compliance import ComplianceConfig, lawful, remark
 from abhinaya.stream.sources.base import SampleFormat
 from abhinaya.stream.sources.pushed import PushedTrack, to_stream
-from abhinaya.stream.wire.child import Notes, Stop, run_child
-from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.child import Notes, Stop
 from abhinaya.stream.wire.messages import StreamInfo
 from abhinaya.stream.wire.push import (
     Audio,
@@ -45,7 +44,7 @@ from abhinaya.stream.wire.push import (
     encode,
     push_endpoint,
 )
-from abhinaya.stream.wire.sockets import connect, receive, workers_endpoint
+from abhinaya.stream.wire.sockets import receive
 
 POLL_MS: Final = 100
 ENDED: Final = "the call ended while its process was restarted"
@@ -199,9 +198,7 @@ class _Intake:
         return lawful(self._compliance, info)
 
 
-def serve(
-    run: configuration.Config, assignment: Assignment, directory: Path, stop: Stop, note: Note
-) -> int:
+def serve(run: configuration.Config, assignment: Assignment, directory: Path, stop: Stop) -> int:
     """Process calls until asked to stop; return the exit code.
 
     Raises:
@@ -209,10 +206,8 @@ def serve(
 
     """
     remarks: Remarks = queue.SimpleQueue()
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
-    socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)
-    try:
+    note = Notes(directory, assignment.front)
+    with connected(assignment) as socket:
         front = Front(
             assignment.front,
             run,
@@ -225,26 +220,11 @@ def serve(
         )
         _Intake(assignment, run.compliance, front, remarks).start(directory)
         return front.run(stop)
-    finally:
-        socket.close()
-        context.term()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run as a child of the supervisor."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--directory", type=Path, required=True)
-    parser.add_argument("--lifeline", type=int, required=True)
-    parser.add_argument("--name", required=True)
-    args = parser.parse_args(argv)
-    run = configuration.decode((args.directory / "config.json").read_bytes())
-    assignment = unpack((args.directory / f"{args.name}.json").read_bytes(), Assignment)
-    return run_child(
-        args.name,
-        args.directory,
-        args.lifeline,
-        lambda stop: serve(run, assignment, args.directory, stop, Notes(args.directory, args.name)),
-    )
+    return run_front(argv, serve)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ ROLES: Final = ("reader", "ingest", "admin")
 COOKIE: Final = "abhinaya_session"
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OWNER: Final = "owner"
-"""Name of whoever holds the token of the first start."""
+"""Name of the person who has the token of the first start."""
 REREAD_S: Final = 1.0
 MAX_SESSIONS: Final = 1000
 SUBPROTOCOL: Final = "token"

@@ -219,7 +219,7 @@ def verify(folder: Path) -> Chain:
     """Check all files of a log; return what is in them.
 
     Raises:
-        SinkError: a line was changed, inserted or removed, or there is no log.
+        SinkError: the log is missing, or a line was changed, inserted or removed.
 
     """
     files = _files(folder)

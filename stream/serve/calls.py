@@ -132,7 +132,7 @@ class Call:
 
         Args:
             track: number of the track, from 0.
-            data: the samples as they came; may end within a sample if there is no position.
+            data: the samples as they came; without a position they may end within a sample.
             position: the first sample on the sender's clock of this track; None: it follows on.
                 What is ahead leaves a gap, what is behind is dropped and counted.
 

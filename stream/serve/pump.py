@@ -140,7 +140,7 @@ class Pump:
         self._queue.append(closing)
 
     def sound(self, call: int, track: int, position: int, samples: bytes) -> bool:
-        """Send samples; return False if there is no room. Empty samples end a segment."""
+        """Send samples; return False without room. Empty samples end a segment."""
         if self._put - self._taken > MAX_QUEUED_BYTES:
             return False
         self._put += len(samples)

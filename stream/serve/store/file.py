@@ -33,7 +33,7 @@ class HistoryFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = threading.RLock()
-        """Held by whoever writes."""
+        """Held during a write."""
         self._readers: deque[sqlite3.Connection] = deque()
         self._side_lock = threading.Lock()
         self._guard = _guard(path)
