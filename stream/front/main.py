@@ -10,26 +10,24 @@ from pathlib import Path
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.front.assignment import Assignment
 from abhinaya.stream.front.child import connected, run_front
-from abhinaya.stream.front.loop import Front, Note, Report
+from abhinaya.stream.front.loop import Front
 from abhinaya.stream.front.opening import open_feed
 from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.wire.child import Notes, Stop, leave_fault
 
 
-def serve(
-    run: configuration.Config,
-    assignment: Assignment,
-    stop: Stop,
-    report: Report,
-    note: Note = lambda reached: None,
-) -> int:
+def serve(run: configuration.Config, assignment: Assignment, directory: Path, stop: Stop) -> int:
     """Open the inputs, connect to the hub, and send the segments; return the exit code.
 
     Raises:
         ProcessError: an unexpected error, or the hub refuses this front.
 
     """
+
+    def report(name: str, error: AbhinayaError) -> None:
+        leave_fault(directory, assignment.front, name, error)
+
     remarks: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
     feeds: list[Feed] = []
     for assigned in assignment.inputs:
@@ -39,6 +37,7 @@ def serve(
             report(assigned.name, error)
     if not feeds:
         return 0
+    note = Notes(directory, assignment.front)
     try:
         with connected(assignment) as socket:
             return Front(assignment.front, run, feeds, socket, remarks, report, note).run(stop)
@@ -50,14 +49,7 @@ def serve(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run as a child of the supervisor."""
-    return run_front(argv, _serve)
-
-
-def _serve(run: configuration.Config, assignment: Assignment, directory: Path, stop: Stop) -> int:
-    def report(name: str, error: AbhinayaError) -> None:
-        leave_fault(directory, assignment.front, name, error)
-
-    return serve(run, assignment, stop, report, Notes(directory, assignment.front))
+    return run_front(argv, serve)
 
 
 if __name__ == "__main__":

@@ -206,7 +206,6 @@ def serve(run: configuration.Config, assignment: Assignment, directory: Path, st
 
     """
     remarks: Remarks = queue.SimpleQueue()
-    note = Notes(directory, assignment.front)
     with connected(assignment) as socket:
         front = Front(
             assignment.front,
@@ -215,7 +214,7 @@ def serve(run: configuration.Config, assignment: Assignment, directory: Path, st
             socket,
             remarks,
             lambda name, error: remarks.put((name, str(error))),
-            note,
+            Notes(directory, assignment.front),
             stays=assignment.run,
         )
         _Intake(assignment, run.compliance, front, remarks).start(directory)
