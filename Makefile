@@ -13,16 +13,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two workers; tests/conftest.py says which tests stay together
 SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all examples browser screenshot check lint types bench lock clean
+.PHONY: demo test test-all test-cluster examples browser screenshot check lint types bench lock clean
 
 demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not cluster"
 
 test-all: $(INSTALLED) browser
-	$(BIN)/python -m pytest $(SPREAD)
+	$(BIN)/python -m pytest $(SPREAD) -m "not cluster"
+
+# several machines: Ray, and three machines as network namespaces, which needs root (docs/cluster.md)
+test-cluster: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 0 -m cluster
 
 # what the scenes of tests/browser need beside Node and Chromium; ABHINAYA_BROWSER names another folder
 browser: build/browser/.installed

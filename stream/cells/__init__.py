@@ -1,0 +1,1 @@
+"""Cells: several hubs, each with nodes of its own, and which call goes to which."""
