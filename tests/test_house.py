@@ -37,8 +37,9 @@ ORDER = (
     "stream", "stream/wire", "stream/cells", "stream/settings", "stream/sources", "stream/feeds",
     "stream/front", "stream/hub", "stream/node", "stream/sinks", "stream/report", "stream/run",
     "stream/api.py", "stream/__init__.py", "stream/serve", "stream/cluster", "stream/commands",
-    "stream/__main__.py", "train", "train/data", "train/recipes", "train/learners", "train/loop",
-    "train/eval", "train/ensemble", "train/tiny", "train/cli.py", "train/__main__.py",
+    "stream/__main__.py",
+    "train", "train/data", "train/recipes", "train/learners", "train/loop", "train/eval",
+    "train/ensemble", "train/tiny", "train/cli.py", "train/__main__.py",
     "bench", "bench/quality", "bench/reproduce", "bench/cli.py",
 )  # fmt: skip
 """The rooms, lower to higher: an import goes down or stays in its room. A folder stands for all in
