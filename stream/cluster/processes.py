@@ -11,7 +11,6 @@ from abhinaya.stream.cluster import keys
 from abhinaya.stream.cluster.config import CellConfig, Cluster
 from abhinaya.stream.run.placement.base import ADDRESS, Process
 from abhinaya.stream.settings.config import encode
-from abhinaya.stream.wire.keys import HUB
 
 NODE: Final = "node"
 """The key of all nodes, and their role."""
@@ -63,13 +62,13 @@ class Processes:
     def hub(self, cell: CellConfig) -> Process:
         """Return the hub of a cell."""
         name, folder = hub_name(cell.name), self._cluster.keys
-        arguments = ("--name", name, "--endpoint", endpoint(ADDRESS, cell.port))
+        arguments = ["--name", name, "--endpoint", endpoint(ADDRESS, cell.port)]
         if folder is not None:
-            arguments += ("--keys", str(keys.cell_keys(folder, cell.name)))
+            arguments += ["--keys", str(keys.cell_keys(folder, cell.name))]
         return Process(
             name,
             "abhinaya.stream.hub.main",
-            arguments,
+            tuple(arguments),
             config=self._config,
             cpus=cell.hub_cpus,
             machines=cell.machines,
@@ -78,19 +77,16 @@ class Processes:
 
     def node(self, cell: str, service: str, number: int, hub: str, key: str) -> Process:
         """Return a node that connects to the endpoint `hub`, which has the public `key`."""
-        name, needs, folder = (
-            node_name(cell, service, number),
-            self._services[service],
-            self._cluster.keys,
-        )
-        arguments = ("--name", name, "--service", service)
+        name, needs = node_name(cell, service, number), self._services[service]
+        folder = self._cluster.keys
+        arguments = ["--name", name, "--service", service]
         if folder is not None:
-            arguments += ("--keys", str(keys.client_keys(folder)), "--key-name", NODE)
-            arguments += ("--hub-key", key)
+            arguments += ["--keys", str(keys.client_keys(folder)), "--key-name", NODE]
+            arguments += ["--hub-key", key]
         return Process(
             name,
             "abhinaya.stream.node.main",
-            arguments,
+            tuple(arguments),
             hub=hub,
             services=needs.gives,
             config=self._config,
