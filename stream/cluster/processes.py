@@ -48,7 +48,7 @@ def node_name(cell: str, service: str, number: int) -> str:
 
 def endpoint(address: str, port: int) -> str:
     """Return the endpoint of a hub."""
-    return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+    return f"tcp://{address}:{port}"
 
 
 class Processes:
