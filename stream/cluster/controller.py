@@ -206,15 +206,16 @@ class Controller:
         found = []
         for placed in seen.placed.values():
             named = parse(placed.name)
-            if named is not None and named.cell == cell.name and named.service:
-                if service in ("", named.service):
-                    found.append((named, placed))
+            if named is None or named.cell != cell.name or not named.service:
+                continue
+            if service in ("", named.service):
+                found.append((named, placed))
         return [placed for _, placed in sorted(found, key=lambda pair: pair[0])]
 
     def _keep_nodes(self, seen: Seen, cell: _Cell) -> Iterator[Action]:
         for service in self._services:
             nodes = self._nodes(seen, cell, service)
-            stays = [placed for placed in nodes if placed.stage != "ended"]
+            stays = [one for one in nodes if one.stage != "ended" and not one.stopping]
             target = self._target(seen, cell, service, stays)
             for placed in stays:
                 if placed.hub != cell.endpoint and placed.machine:
@@ -283,18 +284,20 @@ class Controller:
         """Report each node that is not the process any more that it was, unless the hub knows."""
         for name, before in self._before.items():
             named, placed = parse(name), seen.placed.get(name)
-            same = placed is not None and placed.incarnation == before.incarnation
-            if named is None or not named.service or not before.incarnation:
-                continue
-            if same and placed is not None and placed.machine == before.machine:
+            if named is None or not named.service:
                 continue
             view = seen.views.get(named.cell, View())
-            if (name, before.incarnation) in view.down:
-                continue
-            given_up = placed is not None and placed.stage == "given up"
-            reason = (placed.error if placed else "") or "was stopped"
-            lost = self._lost(seen, named.cell, named.service) if given_up else ()
-            yield Report(named.cell, Died(name=name, reason=reason, final=given_up, services=lost))
+            died = (
+                before.incarnation
+                and (placed is None or _process(placed) != _process(before))
+                and (name, before.incarnation) not in view.down
+            )
+            final = placed is not None and placed.stage == "given up" != before.stage
+            if died or final:
+                reason = (placed.error if placed else "") or "was stopped"
+                lost = self._lost(seen, named.cell, named.service) if final else ()
+                died_now = Died(name=name, reason=reason, final=final, services=lost)
+                yield Report(named.cell, died_now)
 
     def _lost(self, seen: Seen, cell: str, service: str) -> tuple[str, ...]:
         """Return what a cell does without, if all nodes of a service are given up."""
@@ -335,6 +338,11 @@ class Controller:
             if not machine.alive:
                 self.faults[f"machine {machine.label}"] = f"machine {machine.label} is lost"
         self.faults |= lacking(self._cluster, seen.machines, seen.placed)
+
+
+def _process(placed: Placed) -> tuple[str, str]:
+    """Return what tells two processes of one name apart."""
+    return placed.machine, placed.incarnation
 
 
 def _worth(placed: Placed) -> tuple[bool, bool, int]:
