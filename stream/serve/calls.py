@@ -1,8 +1,8 @@
 """The calls of the gateway: audio that others push, for example a telephone line or a browser.
 
-A call is an input of the run; each of its tracks is a stream. The audio goes on to the push front,
-one process for all calls (`front/push.py`). All methods are for one thread, that of the event loop.
-None of them waits.
+A call is an input of the run; each of its tracks is a stream. The audio goes on to the push front
+of its cell, one process for all calls there (`front/push.py`). All methods but `cells` are for one
+thread, that of the event loop. None of them waits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Final, get_args
 
 from abhinaya.models.text import LONGEST_NAME, clean, short_name
 from abhinaya.stream.clock import unix_time
-from abhinaya.stream.errors import SourceError
+from abhinaya.stream.errors import NetworkError, SourceError
 from abhinaya.stream.serve.pump import Pump
 from abhinaya.stream.serve.tracks import TrackClock
 from abhinaya.stream.settings.serve import ServeConfig
@@ -207,6 +207,9 @@ class Calls:
         self._clock = clock
         self._pump = Pump(directory)
         self.traffic = Traffic()
+        self.choose: Callable[[str], str] | None = None
+        """Returns the cell of a call by its name, or raises NetworkError; None: a hub without
+        cells."""
         self._numbers = itertools.count(1)
         self._open: dict[str, Call] = {}
         """By name, as the caller gave it, made safe."""
@@ -219,8 +222,16 @@ class Calls:
 
     @property
     def ready(self) -> bool:
-        """Whether the push front takes audio."""
-        return self._pump.here
+        """Whether the push front takes audio, of a hub without cells."""
+        return self._pump.here()
+
+    def cells(self) -> Collection[str]:
+        """Return the cells that need a push front now; {""} without cells. Any thread.
+
+        A cell needs one while it has a call whose end is not written. The run starts the push front
+        of a cell that appears here, and stops one whose cell is not here and not in the map.
+        """
+        return {""} if self.choose is None else self._pump.cells()
 
     def open(
         self,
@@ -241,13 +252,11 @@ class Calls:
             facts: what is known of the call besides.
 
         Raises:
-            CallError: a call of this name is open, there are too many, the format is unknown, or no
-                process takes audio yet.
+            CallError: a call of this name is open, there are too many, the format is unknown, no
+                process takes audio yet, or no cell is open.
 
         """
         name = clean(short_name(_SEPARATORS.sub("-", name)))
-        if fault := self._pump.fault:
-            raise CallError("unavailable", name, fault, "try again soon")
         if name in self._open:
             raise CallError("in use", name, "a call of this name is open", "use another name")
         if len(self._open) >= self._most:
@@ -259,7 +268,10 @@ class Calls:
         if not 0 < len(named) <= MAX_TRACKS or len(set(named)) < len(named):
             reason = f"has {len(named)} tracks; 1 to {MAX_TRACKS} of different names are possible"
             raise CallError("unknown track", name, reason)
-        unique, now = self._unique(name), self._clock()
+        number, now = self._names.get(name, 0) + 1, self._clock()
+        unique = name if number == 1 else f"{name}~{number}"
+        cell = self._cell(unique)
+        self._remember(name, number)
         opening = OpenCall(
             call=next(self._numbers),
             name=unique,
@@ -275,7 +287,7 @@ class Calls:
         forget = partial(self._open.pop, name, None)
         call = Call(opening, opening.facts, clocks, self._pump, self.traffic, forget, self._clock)
         self._open[name] = call
-        self._pump.open(opening, call, width)
+        self._pump.open(opening, call, width, cell)
         return call
 
     def close(self) -> None:
@@ -284,10 +296,18 @@ class Calls:
             call.close("the monitor was stopped")
         self._pump.stop()
 
-    def _unique(self, name: str) -> str:
-        """Return a name that no stream of the run has, as far as anybody remembers."""
-        number = self._names.pop(name, 0) + 1
+    def _cell(self, name: str) -> str:
+        try:
+            cell = self.choose(name) if self.choose is not None else ""
+        except NetworkError as error:
+            raise CallError("unavailable", name, str(error), "try again soon") from error
+        if fault := self._pump.fault(cell):
+            raise CallError("unavailable", name, fault, "try again soon")
+        return cell
+
+    def _remember(self, name: str, number: int) -> None:
+        """Note how often a name was used: no stream of the run may have a name that was there."""
+        self._names.pop(name, None)
         self._names[name] = number
         while len(self._names) > REMEMBERED:
             self._names.popitem(last=False)
-        return name if number == 1 else f"{name}~{number}"
