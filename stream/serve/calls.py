@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Final, Protocol, get_args
 
 from abhinaya.models.text import LONGEST_NAME, clean, short_name
 from abhinaya.stream.clock import unix_time
@@ -184,6 +184,35 @@ class Call:
         self.refused = reason or "the call was refused"
 
 
+class Cells(Protocol):
+    """Divides calls between cells."""
+
+    def open(self) -> Collection[str]:
+        """Return the names of the cells that take calls. Any thread may ask."""
+        ...
+
+    def choose(self, call: str) -> str:
+        """Return the cell of a new call, by its name.
+
+        Raises:
+            NetworkError: no cell is open.
+
+        """
+        ...
+
+
+class OneHub:
+    """A hub without cells: the only cell has an empty name."""
+
+    def open(self) -> Collection[str]:
+        """Return the one empty name."""
+        return ("",)
+
+    def choose(self, call: str) -> str:
+        """Return the empty name."""
+        return ""
+
+
 class Calls:
     """The open calls.
 
@@ -207,9 +236,7 @@ class Calls:
         self._clock = clock
         self._pump = Pump(directory)
         self.traffic = Traffic()
-        self.choose: Callable[[str], str] | None = None
-        """Returns the cell of a call by its name, or raises NetworkError; None: a hub without
-        cells."""
+        self._cells: Cells = OneHub()
         self._numbers = itertools.count(1)
         self._open: dict[str, Call] = {}
         """By name, as the caller gave it, made safe."""
@@ -220,22 +247,21 @@ class Calls:
         """Return the number of open calls."""
         return len(self._open)
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the cells that need a push front: see `run.plan.Lines`."""
-        return ("",)
-
     @property
     def ready(self) -> bool:
         """Whether the push front takes audio, of a hub without cells."""
         return self._pump.here()
 
-    def cells(self) -> Collection[str]:
-        """Return the cells that need a push front now; {""} without cells. Any thread.
+    def divide(self, cells: Cells) -> None:
+        """Give each call that is opened from now on to one of these cells."""
+        self._cells = cells
 
-        A cell needs one while it has a call whose end is not written. The run starts the push front
-        of a cell that appears here, and stops one whose cell is not here and not in the map.
+    def cells(self) -> Collection[str]:
+        """Return the cells that need a push front: see `run.plan.Lines`. Any thread.
+
+        These are the open ones, and those with a call whose end is not written.
         """
-        return {""} if self.choose is None else self._pump.cells()
+        return {*self._cells.open(), *self._pump.cells()}
 
     def open(
         self,
@@ -302,7 +328,7 @@ class Calls:
 
     def _cell(self, name: str) -> str:
         try:
-            cell = self.choose(name) if self.choose is not None else ""
+            cell = self._cells.choose(name)
         except NetworkError as error:
             raise CallError("unavailable", name, str(error), "try again soon") from error
         if fault := self._pump.fault(cell):

@@ -274,11 +274,11 @@ class Pump:
             if isinstance(item, tuple):
                 call, track, position, samples = item
                 self._taken += len(samples)
-                front = self._of.get(call)
-                if front is None or front.lines[call].closing is not None:
+                of = self._of.get(call)
+                if of is None or of.lines[call].closing is not None:
                     continue
                 part = Part(call, track, position, len(samples))
-                sounds.setdefault(front.cell, []).append((part, samples))
+                sounds.setdefault(of.cell, []).append((part, samples))
                 size += len(samples)
                 if size <= MAX_BATCH_BYTES:
                     continue

@@ -92,6 +92,21 @@ def calls(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
     calls.close()
 
 
+class Two:
+    """Cells that are not open any more, chosen by the names of calls."""
+
+    def __init__(self, **of: str) -> None:
+        self.of = {"east": "e", "west": "w"} | of
+
+    def open(self) -> tuple[str, ...]:
+        return ()
+
+    def choose(self, call: str) -> str:
+        if call not in self.of:
+            raise NetworkError("map of cells", "has no open cell", "open one")
+        return self.of[call]
+
+
 def wait(what: Callable[[], object]) -> None:
     deadline = time.monotonic() + 5
     while not what():
@@ -172,13 +187,8 @@ def test_a_slow_front_costs_counted_audio_and_a_new_one_is_told_where_to_go_on(
 def test_a_call_waits_for_the_push_front_of_its_cell_and_costs_the_others_nothing(
     front: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def choose(name: str) -> str:
-        if name == "nowhere":
-            raise NetworkError("map of cells", "has no open cell", "open one")
-        return name[0]
-
     assert calls.cells() == {""}
-    calls.choose = choose
+    calls.divide(Two())
     east, west = open_call(calls, "east"), open_call(calls, "west")
     wait(lambda: calls.cells() == {"e", "w"})
     here = front("e")
@@ -200,7 +210,7 @@ def test_a_call_waits_for_the_push_front_of_its_cell_and_costs_the_others_nothin
     here.say(Done(call=1))
     wait(lambda: calls.cells() == {"w"})
     assert code(lambda: open_call(calls, "nowhere")) == "unavailable"
-    calls.choose = lambda _: "e"
+    calls.divide(Two(nowhere="e"))
     assert open_call(calls, "nowhere").streams == ("nowhere",)  # its name was not used up
     here.next(OpenCall)
     here.close()
@@ -214,7 +224,7 @@ def test_a_cell_whose_push_front_never_comes_refuses_its_calls_and_takes_new_one
     front: Make, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pump, "AWAY_S", 0.2)
-    calls.choose = lambda _: "a"
+    calls.divide(Two(first="a", second="a"))
     first = open_call(calls, "first")
     wait(lambda: first.refused)
     assert not calls.cells()
