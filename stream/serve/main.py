@@ -22,6 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
+from abhinaya.stream.cells.map import CellMap
 from abhinaya.stream.cells.source import CellSource
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
@@ -33,6 +34,7 @@ from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.api import (
     alerts,
+    cells,
     events,
     exports,
     files,
@@ -69,6 +71,7 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
     streams.routes,
     nodes.routes,
+    cells.routes,
     events.routes,
     lines.routes,
     files.routes,
@@ -135,7 +138,11 @@ def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
 
 @contextmanager
 def opened(
-    config: Config, data: Path, directory: Path, report: Callable[[str], None] = lambda _: None
+    config: Config,
+    data: Path,
+    directory: Path,
+    report: Callable[[str], None] = lambda _: None,
+    current: Callable[[], CellMap] | None = None,
 ) -> Iterator[Gateway]:
     """Open the parts of a gateway, without a run and a web server.
 
@@ -144,6 +151,7 @@ def opened(
         data: folder of the tokens and the history.
         directory: that of the run, for the sockets of calls.
         report: shows a warning.
+        current: returns the map of the cells; None: one hub without cells.
 
     Raises:
         AbhinayaError: the folder or the history cannot be used.
@@ -167,6 +175,7 @@ def opened(
             metrics=Metrics(config),
             health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
             calls=calls,
+            cells=current,
         )
         requests.clear()
 
@@ -228,6 +237,7 @@ def serve(
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
         run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
+        gateway.calls.divide(run.cells)
         metrics.restarts, metrics.traffic = run.supervisor.restarts, gateway.calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
