@@ -396,5 +396,5 @@ class Run:
     def _is_endless(self) -> bool:
         """Whether only Ctrl-C can end the run; then Ctrl-C is its normal end."""
         if self._plan.supply is not None or self._plan.calls:
-            return self._plan.follows or self._plan.calls
+            return self._plan.follows or self._plan.calls is not None
         return self._inputs.is_endless()

@@ -217,6 +217,10 @@ class Calls:
         """Return the number of open calls."""
         return len(self._open)
 
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells that need a push front: see `run.plan.Lines`."""
+        return ("",)
+
     @property
     def ready(self) -> bool:
         """Whether the push front takes audio."""

@@ -211,7 +211,9 @@ def serve(
         if plays_demo:
             gateway.requests.add("demo", demo())
         supply = gateway.requests
-        plan = Plan(config, (), remote, accept_noncommercial, supply, follows=True, calls=True)
+        plan = Plan(
+            config, (), remote, accept_noncommercial, supply, follows=True, calls=gateway.calls
+        )
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
         run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
