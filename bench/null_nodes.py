@@ -26,6 +26,7 @@ from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.settings.config import Config, DeadlineConfig, FlowConfig, WorkerConfig
 from abhinaya.stream.wire.child import Stop, run_child
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Beat,
     Introduce,
@@ -91,9 +92,11 @@ def null_nodes(busy_s: float = 0.0) -> Iterator[None]:
         yield
 
 
-def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> int:
+def null_node(
+    endpoint: str, service: str, stop: Stop, busy_s: float = 0.0, keys: Keys | None = None
+) -> int:
     """Answer every task at once, or one after the other with `busy_s` for each."""
-    socket = connect(zmq.Context(), workers_endpoint(endpoint), service)
+    socket = connect(zmq.Context(), workers_endpoint(endpoint), service, keys)
     encoder, decoder = Encoder(), Decoder[Message](ToNode)
     votes = service != "asr"
     made: dict[str, Any] = {"model": "null", "version": "0", "licence": "none"}
