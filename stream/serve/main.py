@@ -55,6 +55,7 @@ from abhinaya.stream.serve.retention import Retention
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
+from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.health import Health, once_ready, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
@@ -162,7 +163,8 @@ def opened(
         closing(Audit(data, bool(law.mode), report)) as audit,
         closing(Retention(law.retention_days, store, audit, report)),
     ):
-        board = Board(store)
+        board, statuses = Board(store), Statuses(current)
+        faults = [lambda: str(store.fault or ""), lambda: audit.fault]
         requests = Requests(config.serve, data / "uploads", board.streams_of)
         yield Gateway(
             config=config.serve,
@@ -170,8 +172,9 @@ def opened(
             board=board,
             store=store,
             requests=requests,
-            metrics=Metrics(config),
-            health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
+            statuses=statuses,
+            metrics=Metrics(config, statuses),
+            health=Health(config, statuses, faults),
             calls=calls,
             cells=current,
         )
@@ -225,7 +228,8 @@ def serve(
         )
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
-        run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
+        sinks = (board, gateway.statuses, metrics, health, *more, alerts)
+        run = Run(plan, directory, sinks, observer)
         metrics.restarts, metrics.traffic = run.supervisor.restarts, gateway.calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
