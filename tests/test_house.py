@@ -34,9 +34,10 @@ and `train` are strangers."""
 ORDER = (
     "models", "models/vote", "models/asr", "models/tiny", "models/published", "models/served",
     "models/registry.py", "models/cli.py", "client",
-    "stream", "stream/wire", "stream/cells", "stream/settings", "stream/sources", "stream/feeds", "stream/front",
-    "stream/hub", "stream/node", "stream/sinks", "stream/report", "stream/run", "stream/api.py",
-    "stream/__init__.py", "stream/serve", "stream/cluster", "stream/commands", "stream/__main__.py",
+    "stream", "stream/wire", "stream/cells", "stream/settings", "stream/sources", "stream/feeds",
+    "stream/front", "stream/hub", "stream/node", "stream/sinks", "stream/report", "stream/run",
+    "stream/api.py", "stream/__init__.py", "stream/serve", "stream/cluster", "stream/commands",
+    "stream/__main__.py",
     "train", "train/data", "train/recipes", "train/learners", "train/loop", "train/eval",
     "train/ensemble", "train/tiny", "train/cli.py", "train/__main__.py",
     "bench", "bench/quality", "bench/reproduce", "bench/capacity", "bench/cli.py",

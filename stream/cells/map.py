@@ -92,7 +92,9 @@ def decode(data: bytes, where: object) -> CellMap:
     for what in ("name", "endpoint"):
         count = Counter(getattr(cell, what) for cell in found.cells if cell.state != "gone")
         if double := [value for value, n in count.items() if n > 1]:
-            raise NetworkError(f"map of cells {where}", f"has two cells with the {what} {double[0]}")
+            raise NetworkError(
+                f"map of cells {where}", f"has two cells with the {what} {double[0]}"
+            )
     return found
 
 

@@ -124,8 +124,10 @@ def _node(arguments: list[str]) -> int:
     name = short_name(args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}")
     keys = keys_of(args.keys, args.key_name)
     check_client(args.endpoint, keys)  # before the models are loaded
+    patience_s = run.deadlines.task_s
     return run_alone(
-        name, lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys)
+        name,
+        lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys, patience_s),
     )
 
 

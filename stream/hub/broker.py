@@ -124,9 +124,11 @@ class Broker:
             self._subscribe(now, peer, message, key)
         elif not self._publisher.knows(peer):
             self._out += self._introductions.ask(now, "sinks", peer)
-        elif (run := self._publisher.recorded_by(peer)) is None:
+        elif (run := self._publisher.recorded_by(peer)) is None and not (
+            isinstance(message, Died) and key.role == "operator"
+        ):
             self.refusals.add(f"only the recorder may send {type(message).__name__}")
-        elif isinstance(message, Seen):
+        elif isinstance(message, Seen) and run is not None:
             self._seen(run, message)
         elif isinstance(message, Died):
             self._died(now, run, message, key)
@@ -280,6 +282,11 @@ class Broker:
             # its heartbeats make the newcomer introduce itself again, until the owner is gone
             self.refusals.add("a node has the name of one that is alive")
             return
+        if not ready.credits:  # it wants to stop: it gets no more tasks, and finishes what it has
+            if known is not None:
+                known.credits = 0
+            self._send(peer, Drain())
+            return
         if peer in self._streams or (known is not None and known.name != ready.node):
             fault = "it has already introduced itself under another name"
         else:
@@ -358,12 +365,12 @@ class Broker:
                 self._streams.windows.changed |= stream.end_written
                 self._coordinator.segments.clear(stream)
 
-    def _died(self, now: float, run: Run, died: Died, key: Key) -> None:
+    def _died(self, now: float, run: Run | None, died: Died, key: Key) -> None:
         if key.role == "operator":  # a node may have the name of somebody's front
             self._coordinator.dispatch.node_down(died.name, died.reason)
         for service in self._coordinator.services.intersection(died.services):
             self._coordinator.dispatch.abandon(service, died.reason)
-        for stream in self._streams.remove(run, died.name):
+        for stream in self._streams.remove(run, died.name) if run is not None else ():
             if died.final:  # else it restarts, or other fronts take over its inputs
                 self._coordinator.end(
                     now, stream, died.reason, died.reached.get(stream.info.stream, 0)

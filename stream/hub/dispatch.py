@@ -190,7 +190,11 @@ class Dispatch:
 
     def assign_partials(self) -> None:
         """Assign partials to idle nodes; the partial that waited longest is first."""
-        idle = {name: node for name, node in self.nodes.items() if not (node.held or node.silent)}
+        idle = {
+            name: node
+            for name, node in self.nodes.items()
+            if node.credits and not (node.held or node.silent)
+        }
         if not idle:
             return  # under load, most calls end here
         for record in sorted(self._partials.values(), key=lambda record: record.served):

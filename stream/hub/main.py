@@ -23,7 +23,7 @@ from abhinaya.stream.wire import sockets
 from abhinaya.stream.wire.child import Stop, run_child
 from abhinaya.stream.wire.codec import MAX_WORKER_HEADER_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.guard import Guard
-from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.keys import HUB, Keys
 from abhinaya.stream.wire.messages import FromSink, Message, Refused, ToHub
 
 _LOG = logging.getLogger("abhinaya.hub")
@@ -68,6 +68,7 @@ class Hub:
             if now - last > PAUSE_S:
                 self._broker.paused(now - last)
             last = now
+            stop.beat(now)
             if now >= next_tick:
                 next_tick = now + TICK_S
                 self._send(self._broker.tick(now))
@@ -163,17 +164,22 @@ def serve(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run as a child of the supervisor."""
+    """Run as a child of a supervisor: that of one run, or of a cluster (`--endpoint`)."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--name", default="hub")
+    parser.add_argument("--endpoint")
+    parser.add_argument("--keys", type=Path)
     args = parser.parse_args(argv)
     run = configuration.decode((args.directory / "config.json").read_bytes())
+    keys = Keys(args.keys, HUB) if args.keys else None
+    endpoint = args.endpoint or f"ipc://{args.directory}"
     return run_child(
-        "hub",
+        args.name,
         args.directory,
         args.lifeline,
-        lambda stop: serve(run, f"ipc://{args.directory}", stop, supervised=True),
+        lambda stop: serve(run, endpoint, stop, keys, supervised=not args.endpoint),
     )
 
 

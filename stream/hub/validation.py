@@ -86,8 +86,6 @@ def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | N
         return "it has a service twice"
     if len(names) > MAX_SERVICES:
         return f"it has {len(names)} services, more than {MAX_SERVICES}"
-    if ready.credits < 1:
-        return f"its credits are {ready.credits}, not at least 1"
     if REFINER in names and len(names) > 1:
         return f"{REFINER} must not share its process with other services"
     if fault := fault_of_name(ready.node):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import zmq
+from msgspec.structs import replace
 
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError, NetworkError, ProcessError
@@ -29,7 +30,7 @@ from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import Adapter, load_node
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import SuperviseConfig, workers_of
-from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
+from abhinaya.stream.wire.child import Stop, drain, hub_of, run_child, wake, wakeup
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.keys import Keys
@@ -47,6 +48,9 @@ from abhinaya.stream.wire.messages import (
 from abhinaya.stream.wire.sockets import connect, messages, send, workers_endpoint
 
 IDLE_POLL_MS = 100
+
+LINGER_MS: Final = 1000
+"""What is left to send when a node ends that finishes its tasks; else it may be lost."""
 
 TRIM_S: Final = 3.0
 """Seconds between two returns of free memory to the system, which cost 25 ms each. Without them a
@@ -110,7 +114,18 @@ class Worker:
 
 
 class Node:
-    """The loop of the main thread."""
+    """The loop of the main thread.
+
+    Args:
+        ready: introduces the node.
+        adapter: its models.
+        batcher: groups its tasks.
+        socket: the connection to the hub.
+        supervise: settings of start and heartbeat.
+        patience_s: seconds in which it finishes its tasks when it is asked to stop.
+        hub: returns where the hub is now; empty if it has not moved.
+
+    """
 
     def __init__(
         self,
@@ -119,11 +134,16 @@ class Node:
         batcher: Batcher,
         socket: Client,
         supervise: SuperviseConfig,
+        patience_s: float = 0.0,
+        hub: Callable[[], str] = lambda: "",
     ) -> None:
         self._ready = ready
         self._batcher = batcher
         self._socket = socket
         self._supervise = supervise
+        self._patience_s = patience_s
+        self._where, self._hub = hub, ""
+        self._leave_by: float | None = None
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
         self._woken, self._wake = wakeup()
@@ -143,13 +163,17 @@ class Node:
         poller.register(self._woken, zmq.POLLIN)
         poller.register(self._socket.watch(), zmq.POLLIN)
         next_beat, deadline = 0.0, time.monotonic() + self._supervise.ready_s
-        while not (stop.asked or (self._draining and self._is_idle())):
+        while not (self._draining and self._is_idle()):
             now = time.monotonic()
+            stop.beat(now)
+            if stop.asked and self._leaves(now):
+                break
             if now >= next_beat:
                 next_beat = now + self._supervise.beat_s
                 if now > deadline and not self._socket.made:
                     raise self._socket.error()
                 self._beat(now)
+                self._follow()
             poller.poll(self._patience_ms(now, next_beat))
             drain(self._woken)
             if self._socket.is_new():
@@ -166,8 +190,26 @@ class Node:
 
         Tasks and answers may have been lost on the way: the hub sends again what it still needs.
         """
-        self._batcher.clear()
+        if self._leave_by is None:
+            self._batcher.clear()
         self._send(self._ready)
+
+    def _leaves(self, now: float) -> bool:
+        """After a stop request, ask the hub for no more tasks; return whether to exit at once.
+
+        A node without credits gets the answer `Drain`, behind all tasks that are on their way.
+        """
+        if self._leave_by is None:
+            self._ready = replace(self._ready, credits=0)
+            asked = self._patience_s > 0 and self._send(self._ready)
+            self._leave_by = now + (self._patience_s if asked else 0.0)
+        return now >= self._leave_by
+
+    def _follow(self) -> None:
+        """Connect to the hub where it is now."""
+        if (hub := self._where()) and hub != self._hub:
+            self._hub = hub
+            self._socket.move(workers_endpoint(hub))
 
     def _beat(self, now: float) -> None:
         age_s, cpu_s = self._worker.work(now)
@@ -222,8 +264,12 @@ def serve(
     endpoint: str,
     stop: Stop,
     keys: Keys | None = None,
+    patience_s: float = 0.0,
+    hub: Callable[[], str] = lambda: "",
 ) -> int:
     """Load the models of `service` and its guests, connect, and work until asked to stop; return 0.
+
+    See `Node` for `patience_s` and `hub`.
 
     Raises:
         AbhinayaError: a model cannot be loaded, or the hub refuses the node.
@@ -233,29 +279,37 @@ def serve(
     worker = workers_of(run)[service]
     batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = connect(context, workers_endpoint(endpoint), name, keys)
+    socket = connect(context, workers_endpoint(hub() or endpoint), name, keys)
     try:
-        return Node(ready, adapter, batcher, socket, run.supervise).run(stop)
+        return Node(ready, adapter, batcher, socket, run.supervise, patience_s, hub).run(stop)
     finally:
-        socket.close()
+        socket.close(LINGER_MS if patience_s else None)
         context.term()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run as a child of the supervisor."""
+    """Run as a child of a supervisor: that of one run, or of a cluster (`--endpoint`)."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--service", required=True)
+    parser.add_argument("--endpoint")
+    parser.add_argument("--keys", type=Path)
+    parser.add_argument("--key-name", default="")
     args = parser.parse_args(argv)
     run = configuration.decode((args.directory / "config.json").read_bytes())
-    return run_child(
-        args.name,
-        args.directory,
-        args.lifeline,
-        lambda stop: serve(run, args.name, args.service, f"ipc://{args.directory}", stop),
-    )
+    keys = Keys(args.keys, args.key_name) if args.keys else None
+    endpoint = args.endpoint or f"ipc://{args.directory}"
+    patience_s = run.deadlines.task_s if args.endpoint else 0.0
+
+    def hub() -> str:
+        return hub_of(args.directory, args.name)
+
+    def body(stop: Stop) -> int:
+        return serve(run, args.name, args.service, endpoint, stop, keys, patience_s, hub)
+
+    return run_child(args.name, args.directory, args.lifeline, body)
 
 
 if __name__ == "__main__":

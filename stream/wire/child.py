@@ -31,6 +31,9 @@ STOP: Final = signal.SIGUSR1
 """The supervisor's request to finish and exit. Whoever signals all processes of a run at once, as
 service managers do, means the main process, which then ends the others in order."""
 
+BEAT_S: Final = 0.5
+"""Seconds between two heartbeats that a child leaves in its directory."""
+
 _LOG = logging.getLogger("abhinaya.child")
 
 
@@ -49,12 +52,17 @@ class Stop:
     """Stop request: `asked` is then true, and the process must finish and exit.
 
     `serving` must be called when all models are loaded. Before, a signal to a process without
-    supervisor ends it at once.
+    supervisor ends it at once. `beat` must be called in each round of the main loop.
     """
 
-    def __init__(self, serving: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        serving: Callable[[], None] = lambda: None,
+        beat: Callable[[float], None] = lambda _now: None,
+    ) -> None:
         self.asked = False
         self.serving = serving
+        self.beat = beat
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
         self.asked = True
@@ -98,7 +106,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
 
     """
     join_log(name)
-    stop = Stop()
+    stop = Stop(beat=Heartbeat(directory, name))
     signal.signal(STOP, stop._ask)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -189,6 +197,36 @@ class Notes:
                 unfinished.write_bytes(pack(reached))
                 unfinished.rename(self._directory / f"{self._name}.reached")
                 self._reached = reached
+
+
+class Heartbeat:
+    """The mark that a hub or a node leaves for the one who starts it in a cluster."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._file = directory / f"{name}.beat"
+        self._next = 0.0
+
+    def __call__(self, now: float) -> None:
+        """Leave a heartbeat, at most every `BEAT_S`."""
+        if now >= self._next:
+            self._next = now + BEAT_S
+            with contextlib.suppress(OSError):
+                self._file.touch()
+
+
+def leave_hub(directory: Path, name: str, endpoint: str) -> None:
+    """Write where the hub of a node is now; the node connects there (`hub_of`)."""
+    unfinished = directory / f"{name}.part"
+    unfinished.write_text(endpoint, "utf-8")
+    unfinished.rename(directory / f"{name}.hub")
+
+
+def hub_of(directory: Path, name: str) -> str:
+    """Return where the hub of a node is now; empty if it has not moved."""
+    try:
+        return (directory / f"{name}.hub").read_text("utf-8")
+    except OSError:
+        return ""
 
 
 def read_beat(directory: Path, name: str) -> int | None:

@@ -89,6 +89,11 @@ class Client(zmq.Socket[bytes]):
             self.connect(endpoint)
         return new
 
+    def move(self, endpoint: str) -> None:
+        """Connect to the hub at another endpoint instead; its key is the same."""
+        self.disconnect(self._endpoint())
+        self.connect(endpoint)
+
     def error(self, endpoint: str = "") -> NetworkError:
         """Return why the hub does not answer, and what to do."""
         endpoint = endpoint or self._endpoint()

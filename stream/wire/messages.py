@@ -311,7 +311,7 @@ class Ready(Message, frozen=True, kw_only=True):
     gives: tuple[Service, ...]
     """The services of the node. They pass a transcript on within the node."""
     credits: Count
-    """How many tasks the node can hold at once."""
+    """How many tasks the node can hold at once; 0: it wants to stop, and gets a `Drain`."""
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

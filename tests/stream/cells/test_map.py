@@ -35,7 +35,8 @@ def test_calls_are_shared_equally_and_a_cell_that_leaves_moves_only_its_own() ->
             ["c7"] * before.count("c7")
         )
         heirs = Counter(n for o, n in zip(before, after, strict=True) if o != n)
-        assert len(heirs) == 23 and "c7" not in heirs
+        assert len(heirs) == 23
+        assert "c7" not in heirs
     more = chosen(cells(*names, "new"))
     assert {new for old, new in zip(before, more, strict=True) if old != new} == {"new"}
 
@@ -48,13 +49,15 @@ def test_the_choice_is_known_so_that_every_version_makes_the_same() -> None:
 def test_no_open_cell_is_no_choice_and_a_gone_cell_is_unknown() -> None:
     none = cells("a", "b", a="draining", b="gone")
     assert none.choose("call") is None
-    assert none.cell("b") is None and none.cell("x") is None
+    assert none.cell("b") is None
+    assert none.cell("x") is None
     assert none.cell("a") is not None
 
 
 def test_a_map_is_newer_by_its_epoch_alone() -> None:
     maps = [cells("a", epoch=e) for e in (1, 2, 9)]
-    assert maps[0].succeed(None, "m") and all(b.succeed(a, "m") for a, b in pairwise(maps))
+    assert maps[0].succeed(None, "m")
+    assert all(b.succeed(a, "m") for a, b in pairwise(maps))
     assert not maps[0].succeed(cells("a"), "m")
     for bad in (maps[0], cells("a", "b", epoch=2)):
         with pytest.raises(NetworkError, match="needs a higher epoch"):

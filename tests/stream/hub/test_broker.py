@@ -89,6 +89,19 @@ def test_a_node_that_reconnects_is_no_new_node_and_gets_its_tasks_again() -> Non
     assert len(hub.events(NodeUp)) == len(ups) + 1
 
 
+def test_a_node_that_leaves_keeps_its_tasks_and_gets_no_more() -> None:
+    hub = desk()
+    hub.say(FRONT, fakes.segment(0))
+    hub.say(b"S1-0", fakes.ready("S1", credits=0))
+    assert hub.to(b"S1-0", Drain)
+    hub.say(FRONT, fakes.segment(1))
+    hub.answer(0)
+    assert [task.sequence for task in hub.to(b"S1-0", Task)] == [0]
+    assert hub.verdict().missing == ()
+    hub.say(b"stranger", fakes.ready("S1", node="S1-9", credits=0))
+    assert hub.to(b"stranger", Drain)
+
+
 def test_live_segments_that_a_cut_has_held_back_get_time_and_are_no_sign_of_overload() -> None:
     hub = Desk().up(*SERVICES).front(live=True)
     live_s = fakes.config().deadlines.live_s
@@ -227,8 +240,6 @@ def test_a_first_sequence_number_that_cannot_be_counted_on_from_is_refused(first
         ),
         (replace(fakes.ready("S1"), gives=()), "it has no services"),
         (fakes.ready("S1 S1"), "it has a service twice"),
-        (fakes.ready("S1", credits=0), "its credits are 0, not at least 1"),
-        (fakes.ready("S1", credits=-3), "its credits are -3, not at least 1"),
     ],
 )
 def test_a_node_that_does_not_fit_is_refused_by_name(ready: Ready, reason: str) -> None:

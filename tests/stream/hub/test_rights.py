@@ -255,6 +255,15 @@ def test_an_input_reports_deaths_of_its_own_fronts_only() -> None:
     assert site.events(mine, NodeDown)
 
 
+def test_who_only_reads_may_report_a_death_as_operator() -> None:
+    """The controller of a cluster records no run."""
+    site = Site()
+    for key, downs in ((READER, 0), (OPERATOR, 1)):
+        site.say(NODE, b"node", fakes.ready("S1", node="S1-0"))
+        site.say(key, key.name.encode(), READ_ALL, Died(name="S1-0", reason="was killed"))
+        assert len(site.events(OPERATOR.name.encode(), NodeDown)) == downs
+
+
 def test_one_key_cannot_take_all_runs_of_a_hub() -> None:
     site = Site()
     for number in range(MAX_OF_KEY + 1):

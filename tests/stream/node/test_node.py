@@ -78,11 +78,12 @@ class Bench:
         self.heard: list[Message] = []
         self.peer = b""
         self.stop = Stop()
+        self.moved = ""
         self.code: int | None = None
         self.error: Exception | None = None
         self.thread: threading.Thread | None = None
 
-    def start(self, *models: Work, batch: int = 8) -> None:
+    def start(self, *models: Work, batch: int = 8, patience_s: float = 0.0) -> None:
         socket = connect(self.context, self.endpoint, "S1-0")
 
         def live() -> None:
@@ -91,7 +92,9 @@ class Bench:
                 adapter = Adapter(models)
                 ready = Ready(node="S1-0", incarnation="1", gives=adapter.gives, credits=4)
                 supervise = SuperviseConfig(beat_s=BEAT_S)
-                node = Node(ready, adapter, batcher, socket, supervise)
+                node = Node(
+                    ready, adapter, batcher, socket, supervise, patience_s, lambda: self.moved
+                )
                 self.code = node.run(self.stop)
             except (ModelError, NetworkError) as error:
                 self.error = error
@@ -149,8 +152,8 @@ def sequences(answers: Sequence[Vote | Failed]) -> list[int]:
     return sorted(answer.sequence for answer in answers)
 
 
-def introduced(bench: Bench, work: Work, batch: int = 8) -> None:
-    bench.start(work, batch=batch)
+def introduced(bench: Bench, work: Work, batch: int = 8, patience_s: float = 0.0) -> None:
+    bench.start(work, batch=batch, patience_s=patience_s)
     bench.until(lambda: bench.of(Ready))
 
 
@@ -242,6 +245,32 @@ def test_drained_it_finishes_what_it_holds_and_leaves(bench: Bench) -> None:
     work.gate.set()
     bench.until(lambda: len(bench.of(Vote)) == 3)
     assert bench.left() == 0
+
+
+def test_asked_to_stop_a_node_of_a_standing_hub_finishes_what_it_holds(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work, batch=1, patience_s=PATIENCE_S)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.stop.asked = True
+    bench.until(lambda: bench.of(Ready)[-1].credits == 0)
+    bench.say(fakes.task(1), Drain())  # a task that was on its way
+    work.gate.set()
+    bench.until(lambda: len(bench.of(Vote)) == 2)
+    assert bench.left() == 0
+
+
+def test_a_node_follows_its_hub_to_another_address(bench: Bench, tmp_path: Path) -> None:
+    introduced(bench, Work())
+    (elsewhere := tmp_path / "b").mkdir(mode=0o700)
+    hub = Hub(bench.context, f"ipc://{elsewhere}")
+    try:
+        bench.moved = f"ipc://{elsewhere}"
+        frames = bench.until(lambda: receive(hub.workers))
+        assert isinstance(bench.decoder.decode(frames[1:]), Ready)
+    finally:
+        hub.close()
 
 
 def test_told_to_stop_it_leaves_at_once(bench: Bench) -> None:

@@ -1,0 +1,1 @@
+"""Several machines: the controller of cells, their hubs and nodes."""
