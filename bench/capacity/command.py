@@ -20,11 +20,16 @@ import msgspec
 from rich.console import Console
 
 from abhinaya.bench.capacity import figures as reading
+from abhinaya.bench.capacity.figures import Figures
 from abhinaya.bench.capacity.plan import Ask, Ingest, make
 from abhinaya.bench.capacity.tables import tables
 from abhinaya.models.command_line import Parser
+from abhinaya.models.errors import naming_the_extra
+from abhinaya.models.text import say
+from abhinaya.models.toml import as_toml
 from abhinaya.stream.commands.stream import guarded
 from abhinaya.stream.errors import ConfigError, SinkError
+from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 
 WIDTH = 110
@@ -49,15 +54,23 @@ def _parser() -> Parser:
     add("--gpu", default="H100", metavar="NAME", help="kind of GPU, of the figures (%(default)s)")
     add("--cells", type=int, default=0, metavar="N", help="(default: as many as the hubs need)")
     add("--figures", type=Path, metavar="FILE", help="figures in place of the package's own")
+    about = "measure this machine for one or two minutes, and write its figures here"
+    add("--measure", type=Path, metavar="FILE", help=about)
+    about = "with --measure: calls whose speech it measures too, a channel for each party"
+    add("--speech", type=Path, nargs="+", default=(), metavar="FILE", help=about)
     add("--json", type=Path, metavar="FILE", help="write the plan and its figures here")
     return parser
 
 
 def _plan(options: argparse.Namespace) -> int:
-    if options.streams is None:
+    if options.streams is None and options.measure is None:
         raise ConfigError("abhinaya plan", "needs a number of streams", "--streams 1000")
     figures = reading.load(options.figures)
     config = load_line_up(options)
+    if options.measure:
+        figures = _measure(options.measure, figures, config, options.speech)
+    if options.streams is None:
+        return 0
     ask = Ask(options.streams, options.live_share, options.ingest, options.gpu, options.cells)
     plan = make(ask, config, figures)
     console = Console()
@@ -66,8 +79,25 @@ def _plan(options: argparse.Namespace) -> int:
         console.print(part, highlight=False)
     if options.json:
         written = {"plan": plan, "figures": figures}
-        try:
-            options.json.write_bytes(msgspec.json.format(msgspec.json.encode(written)) + b"\n")
-        except OSError as error:
-            raise SinkError(str(options.json), f"cannot be written: {error.strerror}") from error
+        _write(options.json, msgspec.json.format(msgspec.json.encode(written)) + b"\n")
     return 0
+
+
+def _measure(path: Path, figures: Figures, config: Config, recordings: Sequence[Path]) -> Figures:
+    with naming_the_extra("abhinaya plan --measure"):
+        from abhinaya.bench.capacity.measure import measured
+    _write(path, b"")  # rather now than after two minutes
+    found = measured(
+        figures, config, recordings, lambda text: say(f"measuring {text}", file=sys.stderr)
+    )
+    title = "Figures of `abhinaya plan --figures`: what this machine measured, and the others"
+    _write(path, as_toml(title, found, {}).encode())
+    say(f"wrote {path}")
+    return found
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise SinkError(str(path), f"cannot be written: {error.strerror}") from error

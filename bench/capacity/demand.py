@@ -165,12 +165,12 @@ def load_of(
     segment, part = BYTES_PER_S * speech.mean_s, BYTES_PER_S * part_s
     states = sum(g.state_bytes for g in groups)
     services = sum(len(g.services) for g in groups if g.tasks)
-    message = hub.message_bytes
+    message, verdict = figures.wire.message_bytes, figures.wire.verdict_bytes
     into = per_s * (segment + message * (1 + services) + states)
     into += partials_per_s * (part + message * (1 + quick_tasks))
     # the front gets the states with each acknowledgement, and a recorder each verdict
-    out = per_s * (copies * segment + message * (1 + tasks) + hub.verdict_bytes + 2 * states)
-    out += partials_per_s * (quick_copies * part + message * quick_tasks + hub.verdict_bytes)
+    out = per_s * (copies * segment + message * (1 + tasks) + verdict + 2 * states)
+    out += partials_per_s * (quick_copies * part + message * quick_tasks + verdict)
     cores = per_s * (hub.segment_s + tasks * hub.task_s)
     cores += partials_per_s * (hub.segment_s + quick_tasks * hub.task_s)
     return Load(

@@ -48,8 +48,15 @@ class Hub:
     io_s_per_mib: float = setting(doc="seconds of its I/O thread for 1 MiB, with CURVE", least=0)
     mib: float = setting(doc="memory without streams", least=0)
     stream_kib: float = setting(doc="memory of one stream", least=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Sizes of messages; audio is int16 at 16 kHz."""
+
+    source: str = setting(doc=SOURCE)
     message_bytes: float = setting(doc="of a message without its audio", least=0)
-    verdict_bytes: float = setting(doc="of a verdict with all votes", least=0)
+    verdict_bytes: float = setting(doc="of a verdict with all votes and words", least=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,15 @@ class Gateway:
     main_mib: float = setting(doc="memory of the gateway without calls", least=0)
     push_mib: float = setting(doc="memory of a push front without calls", least=0)
     call_mib: float = setting(doc="memory of a call in both together", least=0)
-    websocket_cores: float = setting(doc="of a core for a call: WebSocket of a provider", least=0)
-    siprec_cores: float = setting(doc="of a core for a call: SIPREC", least=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocols:
+    """What the protocols of pushed calls cost the gateway on top."""
+
+    source: str = setting(doc=SOURCE)
+    websocket: float = setting(doc="of a core for a call: WebSocket of a provider", least=0)
+    siprec: float = setting(doc="of a core for a call: SIPREC", least=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +157,9 @@ class Figures:
 
     speech: Speech = field(metadata={"doc": "speech"})
     hub: Hub = field(metadata={"doc": "the hub"})
+    wire: Wire = field(metadata={"doc": "sizes of messages"})
     gateway: Gateway = field(metadata={"doc": "pushed calls"})
+    protocols: Protocols = field(metadata={"doc": "protocols of pushed calls"})
     inputs: Inputs = field(metadata={"doc": "inputs that are read"})
     targets: Targets = field(metadata={"doc": "how full things may be"})
     efficiency: Efficiency = field(metadata={"doc": "of GPUs"})

@@ -237,8 +237,9 @@ def _fronts(ask: Ask, cells: int, figures: Figures) -> tuple[_Fronts, list[Limit
         )
         amounts.append(Amount("fronts for addresses", _n(processes), why))
     elif live:
-        each = cost.websocket_cores if ask.ingest == "websocket" else cost.siprec_cores
-        main = cost.main_cores + each
+        protocols = figures.protocols
+        main = protocols.websocket if ask.ingest == "websocket" else protocols.siprec
+        main += cost.main_cores
         gateways = math.ceil(calls * main / use)
         wanted = math.ceil(calls * cost.push_cores / use)
         # a gateway has a push front for every cell that its calls are in
@@ -250,7 +251,7 @@ def _fronts(ask: Ask, cells: int, figures: Figures) -> tuple[_Fronts, list[Limit
             Amount(
                 "push fronts",
                 _n(fronts),
-                f"{calls * cost.push_cores:.0f} cores; one a gateway and cell",
+                f"{calls * cost.push_cores:.0f} cores; {_n(wanted)} if each gateway had one cell",
             ),
             Amount(
                 "memory of both", _mib(took), f"{_mib(fronts * cost.push_mib)} of it push fronts"

@@ -63,7 +63,7 @@ def _sources(plan: Plan, config: Config, figures: Figures) -> Table:
     table.add_row("speech", f"{spoken}, {BYTES_PER_S / 1000:g} kB/s", speech.source)
     used: dict[str, Any] = {
         name: getattr(figures, name)
-        for name in ("hub", "gateway", "inputs", "targets", "efficiency")
+        for name in ("hub", "wire", "gateway", "protocols", "inputs", "targets", "efficiency")
     }
     if plan.gpus:
         used |= {f"GPU {plan.ask.gpu}": figures.gpu(plan.ask.gpu)}

@@ -103,9 +103,9 @@ def test_wrong_figures_are_named_all_at_once(
 ) -> None:
     text = reading.packaged()
     text = text.replace("compute = 0.4", "compute = 4").replace("tflop = 5.7\n", "")
-    text = text.replace("mib = 70", "mibs = 70")
+    text = text.replace("\nsegment_s =", "\nsegments_s =")
     path = tmp_path / "figures.toml"
     path.write_text(text)
     assert main(["--streams", "10", "--figures", str(path)]) == 2
     error = capsys.readouterr().err
-    assert all(named in error for named in ("efficiency.compute", "hub.mibs", str(path)))
+    assert all(named in error for named in ("efficiency.compute", "hub.segments_s", str(path)))
