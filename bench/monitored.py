@@ -90,6 +90,10 @@ class _Pushed:
         self.over = False
         self.error: BaseException | None = None
 
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells that need a push front: see `run.plan.Lines`."""
+        return ("",)
+
     def start(self, directory: Path) -> None:
         threading.Thread(target=self._run, args=(directory,), daemon=True).start()
 
@@ -191,7 +195,7 @@ def play(
     sink = _Sink(watchers)
     pushed = _Pushed(pushes) if pushes else None
     with run_directory() as directory:
-        plan = Plan(config, tuple(inputs), None, True, supply, calls=pushed is not None)
+        plan = Plan(config, tuple(inputs), None, True, supply, calls=pushed)
         run = Run(plan, directory, [sink], _Observer())
         sink.processes = run.supervisor
         if pushed:

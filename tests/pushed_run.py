@@ -36,7 +36,7 @@ class PushedRun:
         with run_directory() as directory, null_nodes():
             self.directory: Path = directory
             self.calls = Calls(directory)
-            plan = Plan(config or null_config(4.0), (), None, True, calls=True)
+            plan = Plan(config or null_config(4.0), (), None, True, calls=self.calls)
             self.run = Run(plan, directory, [self], self)
             threading.Thread(target=self._feed, daemon=True).start()
             self.code = self.run.run()

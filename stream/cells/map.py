@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.wire.keys import Keys
 
 LARGEST: Final = 1024 * 1024
 """Bytes of a map."""
@@ -32,6 +34,23 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     key: Annotated[str, msgspec.Meta(pattern=r"^([\x21-\x7e]{40})?$")] = ""
     """Public CURVE key of its hub; empty: a hub of this machine without keys."""
     state: State = "open"
+
+    def keys(self, own: Keys | None) -> Keys | None:
+        """Return the keys for a connection to its hub, of a process whose own are `own`.
+
+        Raises:
+            NetworkError: the hub has a key, and `own` is None.
+
+        """
+        if not self.key:
+            return own if not self.name else None
+        if own is None:
+            raise NetworkError(f"cell {self.name}", "needs keys", "pass --keys (docs/keys.md)")
+        return replace(own, server=self.key)
+
+    def same_place(self, other: Cell) -> bool:
+        """Whether both have the same hub, as far as the map says."""
+        return (self.name, self.endpoint, self.key) == (other.name, other.endpoint, other.key)
 
 
 class CellMap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from abhinaya.models.text import short_name
+from abhinaya.stream.cells.source import CellSource
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources.address import is_address, name_of
@@ -52,12 +53,16 @@ class Supply(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A hub that is already running."""
+class Lines(Protocol):
+    """The calls whose audio the gateway pushes, as the run sees them. Any thread may ask."""
 
-    endpoint: str
-    keys: Keys | None
+    def cells(self) -> Collection[str]:
+        """Return the names of the cells that need a push front now; without cells, one empty name.
+
+        The run starts the push front of a cell when its name first appears here. It ends that of a
+        cell which is not named any more, once the streams of its calls are over.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +71,18 @@ class Plan:
 
     config: configuration.Config
     inputs: tuple[Input, ...]
-    remote: Remote | None = None
-    """The remote hub to use; None: start a hub."""
+    cells: CellSource | None = None
+    """The cells whose hubs the run uses; None: start a hub."""
     accept_noncommercial: bool = False
     supply: Supply | None = None
     follows: bool = False
     """Whether the supply is endless."""
     faults: tuple[AbhinayaError, ...] = ()
     """Errors of inputs that were found before the run; the run reports them and goes on."""
-    calls: bool = False
-    """Whether the gateway pushes audio; such a run is endless."""
+    calls: Lines | None = None
+    """The calls of a gateway; such a run is endless."""
+    keys: Keys | None = None
+    """Keys of this process for these hubs."""
 
 
 def name_of_input(what: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from abhinaya.stream.cells.map import CellMap
 from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
@@ -27,6 +29,8 @@ class Gateway:
     metrics: Metrics
     health: Health
     calls: Calls
+    cells: Callable[[], CellMap] | None = None
+    """Returns the map of the cells; None: one hub without cells."""
 
 
 class Service(Protocol):

@@ -22,16 +22,19 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
+from abhinaya.stream.cells.map import CellMap
+from abhinaya.stream.cells.source import CellSource
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.directory import logs_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.others import Others
-from abhinaya.stream.run.plan import Plan, Remote
+from abhinaya.stream.run.plan import Plan
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.api import (
     alerts,
+    cells,
     events,
     exports,
     files,
@@ -61,12 +64,14 @@ from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Activity, Event
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
     streams.routes,
     nodes.routes,
+    cells.routes,
     events.routes,
     lines.routes,
     files.routes,
@@ -133,7 +138,11 @@ def application(gateway: Gateway, proxy: Sequence[str] = ()) -> ASGIApp:
 
 @contextmanager
 def opened(
-    config: Config, data: Path, directory: Path, report: Callable[[str], None] = lambda _: None
+    config: Config,
+    data: Path,
+    directory: Path,
+    report: Callable[[str], None] = lambda _: None,
+    current: Callable[[], CellMap] | None = None,
 ) -> Iterator[Gateway]:
     """Open the parts of a gateway, without a run and a web server.
 
@@ -142,6 +151,7 @@ def opened(
         data: folder of the tokens and the history.
         directory: that of the run, for the sockets of calls.
         report: shows a warning.
+        current: returns the map of the cells; None: one hub without cells.
 
     Raises:
         AbhinayaError: the folder or the history cannot be used.
@@ -165,6 +175,7 @@ def opened(
             metrics=Metrics(config),
             health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
             calls=calls,
+            cells=current,
         )
         requests.clear()
 
@@ -174,7 +185,8 @@ def serve(
     place: Place,
     observer: Observer,
     *,
-    remote: Remote | None = None,
+    cells: CellSource | None = None,
+    keys: Keys | None = None,
     accept_noncommercial: bool = False,
     plays_demo: bool = False,
     more: Sequence[Sink] = (),
@@ -186,7 +198,8 @@ def serve(
         config: the settings.
         place: the address and the data.
         observer: shows the state of the processes.
-        remote: a standing hub; None: start one.
+        cells: the hubs that others run; None: start one.
+        keys: for these hubs.
         accept_noncommercial: whether models may have a licence that forbids commercial use.
         plays_demo: whether to play the demo call at once.
         more: further sinks.
@@ -211,15 +224,26 @@ def serve(
         if plays_demo:
             gateway.requests.add("demo", demo())
         supply = gateway.requests
-        plan = Plan(config, (), remote, accept_noncommercial, supply, follows=True, calls=True)
+        plan = Plan(
+            config,
+            (),
+            cells,
+            accept_noncommercial,
+            supply,
+            follows=True,
+            calls=gateway.calls,
+            keys=keys,
+        )
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
         run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
+        gateway.calls.divide(run.cells)
         metrics.restarts, metrics.traffic = run.supervisor.restarts, gateway.calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
-            if remote is not None:
-                others = held.enter_context(closing(_others(remote, run.id, board, metrics)))
+            for cell in cells.current.cells if cells is not None else ():
+                others = _others(cell.endpoint, cell.keys(keys), run.id, board, metrics)
+                held.enter_context(closing(others))
                 others.start()
                 board.watch(others.check)
             server.start()
@@ -230,14 +254,14 @@ def serve(
             return run.run()
 
 
-def _others(remote: Remote, own: str, board: Board, metrics: Metrics) -> Others:
+def _others(endpoint: str, keys: Keys | None, own: str, board: Board, metrics: Metrics) -> Others:
     """Return the reader of the other runs at a standing hub."""
 
     def take(event: Event | Activity, run: str) -> None:
         board.take(event, run, now := unix_time())
         metrics.take(event, now)
 
-    return Others(remote, f"{socket.gethostname()}-{os.getpid()}-reader", own, take)
+    return Others(endpoint, keys, f"{socket.gethostname()}-{os.getpid()}-reader", own, take)
 
 
 def address(place: Place, port: int) -> str:

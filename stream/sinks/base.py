@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from abhinaya.stream.settings.rules import Alert
-from abhinaya.stream.wire.messages import Activity, Event, Verdict
+from abhinaya.stream.wire.messages import Activity, Event, Status, Verdict
 
 
 class Sink(Protocol):
@@ -48,6 +48,21 @@ class ShowsProvisional(Protocol):
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
         """Show a provisional verdict, or that speech has started or stopped."""
+        ...
+
+
+@runtime_checkable
+class ShowsCells(Protocol):
+    """A sink that tells the cells of a run apart; `write` gets the sum of their statuses.
+
+    The names of nodes in `NodeUp`, `NodeDown` and `Status` begin with that of their cell: `a/S1-0`.
+    """
+
+    def cell_status(self, cell: str, status: Status | None, now_unix_s: float) -> None:
+        """Note the status of the hub of a cell, before `write` gets the sum.
+
+        Without cells its name is empty. None: it does not answer, or is not used any more.
+        """
         ...
 
 

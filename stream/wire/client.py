@@ -41,6 +41,11 @@ _FAULTS: Final = {
 }
 
 
+_NOT_OF_MAP: Final = (
+    "its key is not the one in the map of cells",
+    "correct the map, or give the hub its own keys again",
+)
+
 _NUMBERS: Final = itertools.count()
 
 
@@ -55,6 +60,8 @@ class Client(zmq.Socket[bytes]):
     """Whether the hub has ever accepted a connection."""
     cause, remedy = _NO_HUB
     """Why the hub does not answer, if it is known, and what to do."""
+    from_map = False
+    """Whether the expected key is from a map of cells."""
     _dial_at = math.inf
 
     def watch(self) -> zmq.Socket[bytes]:
@@ -72,6 +79,8 @@ class Client(zmq.Socket[bytes]):
             event = int(parse_monitor_message(self.watch().recv_multipart())["event"])
             new = event not in _FAULTS
             fault = _FAULTS.get(event, _NO_HUB)
+            if self.from_map and event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                fault = _NOT_OF_MAP
             # a connection that is cut ends like one with a wrong key
             cut = event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and (self.made or not self._keys)
             before, (self.cause, self.remedy) = self.cause, _NO_HUB if cut else fault
@@ -89,9 +98,12 @@ class Client(zmq.Socket[bytes]):
             self.connect(endpoint)
         return new
 
-    def move(self, endpoint: str) -> None:
-        """Connect to the hub at another endpoint instead; its key is the same."""
+    def move(self, endpoint: str, server: str = "") -> None:
+        """Connect to the hub at another endpoint instead; `server` is its key if it has another."""
         self.disconnect(self._endpoint())
+        if server:
+            self.curve_serverkey = server.encode()
+        self.made, self._dial_at = False, math.inf
         self.connect(endpoint)
 
     def error(self, endpoint: str = "") -> NetworkError:

@@ -34,6 +34,8 @@ class Keys:
 
     directory: Path
     name: str
+    server: str = ""
+    """Public key of the hub, as a map of cells says it; empty: that in `directory`/hub.key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,16 @@ def read_pair(keys: Keys) -> tuple[bytes, bytes]:
     if not (_is_key(public) and _is_key(secret)):
         raise NetworkError(str(path), "is not a key pair", "see `abhinaya keys`")
     return public.encode(), secret.encode()
+
+
+def read_server(keys: Keys) -> bytes:
+    """Return the public key that the hub must have.
+
+    Raises:
+        NetworkError: hub.key is needed, and cannot be used.
+
+    """
+    return (keys.server or read_public(keys.directory / f"{HUB}.key").public).encode()
 
 
 def read_public(path: Path, remedy: str = "copy it from the hub's machine") -> Key:

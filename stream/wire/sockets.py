@@ -1,7 +1,8 @@
 """ZeroMQ sockets: endpoints and limits. No decisions.
 
 On one machine the sockets are files in a private directory. Over TCP both sides authenticate with
-CURVE keys: a hub accepts the client keys in its directory, a client only its copy of the hub's key.
+CURVE keys: a hub accepts the client keys in its directory, a client only its copy of the hub's key,
+or the key in a map of cells.
 Without keys, only the loopback interface can be used.
 """
 
@@ -25,7 +26,7 @@ from abhinaya.stream.errors import NetworkError, WireError
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import Decoder
 from abhinaya.stream.wire.guard import Guard
-from abhinaya.stream.wire.keys import HUB, LOCAL, Key, Keys, read_pair, read_public
+from abhinaya.stream.wire.keys import HUB, LOCAL, Key, Keys, read_pair, read_server
 
 M = TypeVar("M")
 
@@ -91,7 +92,7 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
     extra = parts.path or parts.query or parts.fragment or "@" in parts.netloc or "#" in base
     if parts.scheme != "tcp" or not host or not port or port > 65534 or extra:
         raise NetworkError(base, "is not an endpoint", "write tcp://HOST:PORT or ipc://DIRECTORY")
-    if keys is None and not _is_loopback(host):
+    if keys is None and not is_loopback(host):
         raise NetworkError(
             base,
             "is open to the network, but has no keys",
@@ -99,7 +100,8 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can connect to an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -213,7 +215,8 @@ def connect(
     socket.reconnect_ivl_max = 1000
     if keys is not None:
         socket.curve_publickey, socket.curve_secretkey = read_pair(keys)
-        socket.curve_serverkey = read_public(keys.directory / f"{HUB}.key").public.encode()
+        socket.curve_serverkey = read_server(keys)
+        socket.from_map = bool(keys.server)
     socket.watch()
     try:
         socket.connect(os.fsencode(endpoint))  # type: ignore[arg-type]
@@ -233,7 +236,7 @@ def check_client(endpoint: str, keys: Keys | None) -> None:
     check_endpoint(endpoint, keys)
     if keys is not None:
         read_pair(keys)
-        read_public(keys.directory / f"{HUB}.key")
+        read_server(keys)
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | None = None) -> bool:

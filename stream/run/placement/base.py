@@ -81,7 +81,8 @@ class Placed:
 class Placement(Protocol):
     """Starts, watches and stops processes. No method waits for a process.
 
-    Calls come from one thread. A name that is unknown or already stopped changes nothing.
+    Calls come from one thread; `now` is time.monotonic(). A name that is unknown, or already
+    asked to stop, changes nothing.
     """
 
     def machines(self) -> Sequence[Machine]:
@@ -120,7 +121,7 @@ class Placement(Protocol):
         ...
 
     def close(self, kill: bool) -> None:
-        """Let go of the engine; `kill`: end all processes first.
+        """Let go of the engine; `kill`: end all processes first. A second call does nothing.
 
         Processes of the local placement always end with it.
         """

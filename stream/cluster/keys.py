@@ -1,0 +1,148 @@
+"""The CURVE keys of a cluster: one pair for each cell's hub, one for each role of a client.
+
+    KEYS/cells/CELL/hub.key_secret     on the machines where the hub of that cell may run
+    KEYS/cells/CELL/*.key              there too: the clients that it admits
+    KEYS/clients/ROLE.key_secret       on the machines that need the role
+
+A further client is a pair in KEYS/clients, made by `abhinaya keys`: `make` gives its public key to
+every cell.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from abhinaya.stream.cluster.config import Cluster
+from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.wire.keys import (
+    HUB,
+    ROLES,
+    Keys,
+    check_directory,
+    make_keys,
+    read_pair,
+    read_public,
+)
+
+OPERATOR: Final = "operator"
+
+
+def cell_keys(keys: Path, cell: str) -> Path:
+    """Return the folder of keys that the hub of a cell reads."""
+    return keys / "cells" / cell
+
+
+def client_keys(keys: Path) -> Path:
+    """Return the folder with the pairs of the clients."""
+    return keys / "clients"
+
+
+def public_key(cluster: Cluster, cell: str) -> str:
+    """Return the public key of the hub of a cell; empty without keys.
+
+    Raises:
+        NetworkError: the file is missing or damaged.
+
+    """
+    if cluster.keys is None:
+        return ""
+    return read_public(cell_keys(cluster.keys, cell) / f"{HUB}.key").public
+
+
+def make(cluster: Cluster) -> list[Path]:
+    """Make the keys that are missing; return the new files. A second call changes nothing.
+
+    Raises:
+        NetworkError: the cluster has no folder of keys, or one of them is open to others.
+
+    """
+    if cluster.keys is None:
+        raise NetworkError("keys", "is not set in the cluster's file", 'write keys = "FOLDER"')
+    clients, new = client_keys(cluster.keys), []
+    try:
+        if cluster.config.ray is not None:
+            new += _token(Path(cluster.config.ray.token_file))
+        for role in ROLES:
+            new += _pair(clients, role, role)
+        for cell in cluster.config.cells:
+            folder = cell_keys(cluster.keys, cell.name)
+            new += _pair(folder, HUB)
+            for file in sorted(clients.glob("*.key")):
+                new += _copy(file, folder / file.name)
+    except OSError as error:
+        raise NetworkError(str(cluster.keys), f"cannot hold keys: {error.strerror}") from error
+    return new
+
+
+def check(cluster: Cluster, hubs_here: bool) -> None:
+    """Check the keys that the controller needs; `hubs_here`: also those of hubs and nodes.
+
+    Raises:
+        NetworkError: names every key that is missing, damaged, or open to others.
+
+    """
+    faults = [str(fault) for fault in _faults(cluster, hubs_here)]
+    if faults:
+        raise NetworkError("; ".join(faults))
+
+
+def _faults(cluster: Cluster, hubs_here: bool) -> Iterator[NetworkError]:
+    if cluster.keys is None:
+        return
+    pairs = [(client_keys(cluster.keys), OPERATOR)]
+    pairs += [(client_keys(cluster.keys), "node")] if hubs_here else []
+    for cell in cluster.config.cells:
+        folder = cell_keys(cluster.keys, cell.name)
+        pairs += [(folder, HUB)] if hubs_here else []
+        if not (folder / f"{HUB}.key").exists():
+            yield _missing(folder / f"{HUB}.key")
+    for folder, name in pairs:
+        if not (folder / f"{name}.key_secret").exists():
+            yield _missing(folder / f"{name}.key_secret")
+            continue
+        try:
+            read_pair(Keys(folder, name))
+        except NetworkError as error:
+            yield error
+
+
+def _missing(path: Path) -> NetworkError:
+    return NetworkError(str(path), "is missing", "`abhinaya cluster keys` makes it; copy it here")
+
+
+def _pair(folder: Path, name: str, role: str = "") -> list[Path]:
+    secret = folder / f"{name}.key_secret"
+    if secret.exists():
+        read_pair(Keys(folder, name))
+        return []
+    make_keys(folder, name, role)
+    return [secret]
+
+
+def _copy(file: Path, to: Path) -> list[Path]:
+    read_public(file)
+    if to.exists() and to.read_bytes() == file.read_bytes():
+        return []
+    unfinished = to.with_name(f"{to.name}.part")
+    shutil.copy(file, unfinished)
+    unfinished.chmod(0o600)
+    unfinished.rename(to)
+    return [to]
+
+
+def _token(path: Path) -> list[Path]:
+    """Make the token with which Ray's processes know each other."""
+    if path.exists():
+        if path.stat().st_mode & 0o077:
+            raise NetworkError(str(path), "can be read by others", f"`chmod 600 {path}`")
+        return []
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_directory(path.parent)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    return [path]
