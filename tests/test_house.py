@@ -25,6 +25,7 @@ from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.settings.config import encode
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.child import leave_hub
 from abhinaya.stream.wire.messages import Status
 
 FOLDERS = ("models", "client", "stream", "train", "bench")
@@ -389,7 +390,8 @@ def test_hub_and_front_are_light_also_at_work(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(encode(fakes.config()))
     call = str(ROOT / "bench" / "demo" / "call.opus")
     call_input = AssignedInput(name="call", config=InputConfig(what=call))
-    assignment = Assignment(front="front-0", endpoint=endpoint, run="run", inputs=(call_input,))
+    assignment = Assignment(front="front-0", run="run", inputs=(call_input,))
+    leave_hub(tmp_path, "front-0", endpoint)
     (tmp_path / "front-0.json").write_bytes(msgspec.json.encode(assignment))
     reading, writing = os.pipe()
     shared = ["--directory", str(tmp_path), "--lifeline", str(reading)]

@@ -304,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     patience_s = run.deadlines.task_s if args.endpoint else 0.0
 
     def hub() -> str:
-        return hub_of(args.directory, args.name)
+        return hub_of(args.directory, args.name)[0]
 
     def body(stop: Stop) -> int:
         return serve(run, args.name, args.service, endpoint, stop, keys, patience_s, hub)

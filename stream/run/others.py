@@ -11,10 +11,11 @@ from typing import Any, Final
 import zmq
 
 from abhinaya.stream.errors import NetworkError
-from abhinaya.stream.run.plan import Remote
-from abhinaya.stream.run.recorder import STALE_S, Ledger
+from abhinaya.stream.run.ledger import Ledger
+from abhinaya.stream.run.recorder import STALE_S
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.greeting import Greeting
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
@@ -40,15 +41,17 @@ class Others:
     """A reader of a hub. It confirms nothing; what it has missed, it cannot get again.
 
     Args:
-        remote: the hub.
+        endpoint: that of the hub.
+        keys: for this hub.
         name: name of this reader.
         own: id of our own run, whose events its recorder gets.
         take: gets each new event; called by the thread.
 
     """
 
-    def __init__(self, remote: Remote, name: str, own: str, take: Take) -> None:
-        self._remote, self._name, self._own, self._take = remote, name, own, take
+    def __init__(self, endpoint: str, keys: Keys | None, name: str, own: str, take: Take) -> None:
+        self._endpoint, self._keys = endpoint, keys
+        self._name, self._own, self._take = name, own, take
         self._ledgers: OrderedDict[str, Ledger] = OrderedDict()
         self._closing = threading.Event()
         self._fault: BaseException | None = None
@@ -66,7 +69,7 @@ class Others:
 
         """
         if self._fault is not None:
-            raise NetworkError(self._remote.endpoint, f"cannot be read: {self._fault}")
+            raise NetworkError(self._endpoint, f"cannot be read: {self._fault}")
 
     def close(self) -> None:
         """End the thread; a second call does nothing."""
@@ -77,8 +80,8 @@ class Others:
     def _run(self) -> None:
         context: zmq.Context[Any] = zmq.Context()
         try:
-            endpoint = sinks_endpoint(self._remote.endpoint)
-            socket = connect(context, endpoint, self._name, self._remote.keys)
+            endpoint = sinks_endpoint(self._endpoint)
+            socket = connect(context, endpoint, self._name, self._keys)
             try:
                 self._read(socket)
             finally:

@@ -22,12 +22,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
+from abhinaya.stream.cells.source import CellSource
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.directory import logs_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.others import Others
-from abhinaya.stream.run.plan import Plan, Remote
+from abhinaya.stream.run.plan import Plan
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.api import (
@@ -61,6 +62,7 @@ from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Activity, Event
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
@@ -174,7 +176,8 @@ def serve(
     place: Place,
     observer: Observer,
     *,
-    remote: Remote | None = None,
+    cells: CellSource | None = None,
+    keys: Keys | None = None,
     accept_noncommercial: bool = False,
     plays_demo: bool = False,
     more: Sequence[Sink] = (),
@@ -186,7 +189,8 @@ def serve(
         config: the settings.
         place: the address and the data.
         observer: shows the state of the processes.
-        remote: a standing hub; None: start one.
+        cells: the hubs that others run; None: start one.
+        keys: for these hubs.
         accept_noncommercial: whether models may have a licence that forbids commercial use.
         plays_demo: whether to play the demo call at once.
         more: further sinks.
@@ -212,7 +216,14 @@ def serve(
             gateway.requests.add("demo", demo())
         supply = gateway.requests
         plan = Plan(
-            config, (), remote, accept_noncommercial, supply, follows=True, calls=gateway.calls
+            config,
+            (),
+            cells,
+            accept_noncommercial,
+            supply,
+            follows=True,
+            calls=gateway.calls,
+            keys=keys,
         )
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
@@ -220,8 +231,9 @@ def serve(
         metrics.restarts, metrics.traffic = run.supervisor.restarts, gateway.calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
-            if remote is not None:
-                others = held.enter_context(closing(_others(remote, run.id, board, metrics)))
+            for cell in cells.current.cells if cells is not None else ():
+                others = _others(cell.endpoint, cell.keys(keys), run.id, board, metrics)
+                held.enter_context(closing(others))
                 others.start()
                 board.watch(others.check)
             server.start()
@@ -232,14 +244,14 @@ def serve(
             return run.run()
 
 
-def _others(remote: Remote, own: str, board: Board, metrics: Metrics) -> Others:
+def _others(endpoint: str, keys: Keys | None, own: str, board: Board, metrics: Metrics) -> Others:
     """Return the reader of the other runs at a standing hub."""
 
     def take(event: Event | Activity, run: str) -> None:
         board.take(event, run, now := unix_time())
         metrics.take(event, now)
 
-    return Others(remote, f"{socket.gethostname()}-{os.getpid()}-reader", own, take)
+    return Others(endpoint, keys, f"{socket.gethostname()}-{os.getpid()}-reader", own, take)
 
 
 def address(place: Place, port: int) -> str:
