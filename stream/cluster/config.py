@@ -20,7 +20,7 @@ class MachineConfig:
 
     label: str = setting(doc="its name in this file")
     address: str = setting(
-        LOOPBACK, doc="IP address at which the other machines reach it, in a private network"
+        LOOPBACK, doc="IPv4 address at which the other machines reach it, in a private network"
     )
     head: bool = setting(
         False, doc="whether Ray's head and the controller run here; hubs run elsewhere"
@@ -96,14 +96,14 @@ class GatewayConfig:
 class RayConfig:
     """[ray]: the engine for several machines; see docs/cluster.md."""
 
-    port: int = setting(6379, doc="port of Ray's head", least=1024, most=65_535)
+    port: int = setting(10_100, doc="port of Ray's head", least=1024, most=65_535)
     ports: tuple[int, ...] = setting(
-        (10_100, 10_999), doc="first and last port that Ray's processes use on each machine"
+        (10_101, 10_999), doc="first and last port that Ray's processes use on each machine"
     )
     redis: str = setting(
-        "", doc="HOST:PORT of a Redis that keeps the head's state, so that it may be lost"
+        "",
+        doc="HOST:PORT of a Redis on loopback, or rediss://HOST:PORT, which keeps the head's state",
     )
-    redis_password_file: str = setting("", doc="file with the password of that Redis")
     token_file: str = setting(
         "", doc="file with Ray's token, the same on each machine (default: KEYS/ray.token)"
     )

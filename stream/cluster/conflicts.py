@@ -10,9 +10,11 @@ from itertools import combinations
 from typing import Final
 
 from abhinaya.models.fields import near
-from abhinaya.stream.cluster.config import CellConfig, ClusterConfig, ServiceConfig
+from abhinaya.stream.cluster.config import CellConfig, ClusterConfig, RayConfig, ServiceConfig
 from abhinaya.stream.settings.config import Config, workers_of
 
+RAY_PORTS: Final = 30
+"""Least number of ports for Ray: ten of its own, and one for each process of ours on a machine."""
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -36,7 +38,7 @@ def _machines(config: ClusterConfig) -> Iterator[str]:
         if not LABEL.fullmatch(machine.label):
             yield f"machines[{index}].label = {machine.label!r} does not fit: use letters, digits"
         if _ip(machine.address) is None:
-            yield f"machines[{index}].address = {machine.address!r} is not an IP address"
+            yield f"machines[{index}].address = {machine.address!r} is not an IPv4 address"
     if config.on_ray:
         for address in _doubles(machine.address for machine in config.machines):
             yield f"two machines have the address {address}: give each its own"
@@ -115,13 +117,31 @@ def _engine(config: ClusterConfig) -> Iterator[str]:
         yield f"{len(heads)} machines are the head: set `head = true` for exactly one"
     if not config.keys:
         yield "keys is missing: several machines need keys (`abhinaya cluster keys`)"
-    if config.ray is not None and len(config.ray.ports) != 2:
-        yield f"ray.ports = {list(config.ray.ports)} does not fit: write [first, last]"
+    if config.ray is not None:
+        yield from _ray(config.ray)
 
 
-def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ray(ray: RayConfig) -> Iterator[str]:
+    first, last = ray.ports if len(ray.ports) == 2 else (0, 0)
+    if not (first >= 1024 and first + RAY_PORTS <= last <= 65_535) or first <= ray.port <= last:
+        yield (
+            f"ray.ports = {list(ray.ports)} does not fit: write [first, last] with at least "
+            f"{RAY_PORTS} ports between 1024 and 65535, without ray.port = {ray.port}"
+        )
+    host = ray.redis.rpartition(":")[0]
+    ip = _ip(host.strip("[]"))
+    if host and not host.startswith("rediss://") and (ip is None or not ip.is_loopback):
+        yield (
+            f"ray.redis = {ray.redis!r} is open to the network: whoever reaches it can run code on "
+            "all machines; use an address of loopback, or rediss:// with certificates"
+        )
+    if ray.redis and not host:
+        yield f"ray.redis = {ray.redis!r} does not fit: write HOST:PORT"
+
+
+def _ip(address: str) -> ipaddress.IPv4Address | None:
     try:
-        return ipaddress.ip_address(address)
+        return ipaddress.IPv4Address(address)
     except ValueError:
         return None
 

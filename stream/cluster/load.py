@@ -84,7 +84,7 @@ def _anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
         )
     if ray is not None:
         token = ray.token_file or (f"{config.keys}/ray.token" if config.keys else "")
-        ray = replace(ray, token_file=at(token), redis_password_file=at(ray.redis_password_file))
+        ray = replace(ray, token_file=at(token))
     of_package = config.profile in profiles()
     return replace(
         config,

@@ -41,6 +41,7 @@ OTHERS: Final = {
     "eval": "Evaluate models or predictions against labels",
     "eval emobox": "Score models by the protocol of EmoBox, beside its figures",
     "models": "List, show, fetch, check and convert models",
+    "plan": "Plan machines, GPUs and cells for a number of streams",
     "predict": "Label the clips of a manifest, also of a hidden test",
     "refine": "Let a language model revise predictions",
     "reproduce": "Reproduce a system of the challenge, from the corpus to its tables",
@@ -107,7 +108,7 @@ def _hub(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     open_log(args, "hub", {})
     run, keys = load_line_up(args), keys_of(args.keys, "hub")
-    return run_alone("hub", lambda stop: hub.serve(run, args.endpoint, stop, keys))
+    return run_alone("hub", lambda stop: hub.serve(run, args.endpoint, stop, keys), args.alive)
 
 
 def _node(arguments: list[str]) -> int:
@@ -127,6 +128,7 @@ def _node(arguments: list[str]) -> int:
     return run_alone(
         name,
         lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys, patience_s),
+        args.alive,
     )
 
 
@@ -189,5 +191,18 @@ def _parser(name: str, command: Callable[[list[str]], int]) -> Parser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_line_up(parser)
     add_log_flags(parser)
+    parser.add_argument(
+        "--alive",
+        type=_file_to_be,
+        metavar="FILE",
+        help="touch this file each half second from the moment it serves, for a probe",
+    )
     parser.set_defaults(log_level="info")  # nobody looks at this process: its log is all there is
     add_keys(parser)
+
+
+def _file_to_be(text: str) -> Path:
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path.parent} is not a folder")
+    return path

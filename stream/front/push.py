@@ -1,4 +1,4 @@
-"""The push front: the front process of all calls whose audio the gateway pushes.
+"""The push front: the front process of all calls of a cell whose audio the gateway pushes.
 
 A thread receives the audio (`_Intake`) and makes a feed of each track; from there on it goes the
 way of other live inputs. A new push front continues the calls that are open: the audio between is a
@@ -90,8 +90,9 @@ class _Intake:
         socket.linger = 0
         socket.identity = b"push-" + secrets.token_hex(8).encode()
         socket.connect(os.fsencode(push_endpoint(str(directory))))  # type: ignore[arg-type]
+        here = Here(incarnation=str(os.getpid()), cell=self._assignment.cell)
         try:
-            socket.send_multipart(encode(Here(incarnation=str(os.getpid()))))
+            socket.send_multipart(encode(here))
             while True:
                 socket.poll(POLL_MS)
                 while (frames := receive(socket)) is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from abhinaya.stream.cells.map import CellMap
 from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.health import Health
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.settings.serve import ServeConfig
@@ -24,9 +27,12 @@ class Gateway:
     board: Board
     store: Store
     requests: Requests
+    statuses: Statuses
     metrics: Metrics
     health: Health
     calls: Calls
+    cells: Callable[[], CellMap] | None = None
+    """Returns the map of the cells; None: one hub without cells."""
 
 
 class Service(Protocol):

@@ -1,8 +1,8 @@
 """The calls of the gateway: audio that others push, for example a telephone line or a browser.
 
-A call is an input of the run; each of its tracks is a stream. The audio goes on to the push front,
-one process for all calls (`front/push.py`). All methods are for one thread, that of the event loop.
-None of them waits.
+A call is an input of the run; each of its tracks is a stream. The audio goes on to the push front
+of its cell, one process for all calls there (`front/push.py`). All methods but `cells` are for one
+thread, that of the event loop. None of them waits.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import itertools
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Final, Protocol, get_args
 
 from abhinaya.models.text import LONGEST_NAME, clean, short_name
 from abhinaya.stream.clock import unix_time
-from abhinaya.stream.errors import SourceError
+from abhinaya.stream.errors import NetworkError, SourceError
 from abhinaya.stream.serve.pump import Pump
 from abhinaya.stream.serve.tracks import TrackClock
 from abhinaya.stream.settings.serve import ServeConfig
@@ -184,6 +184,35 @@ class Call:
         self.refused = reason or "the call was refused"
 
 
+class Cells(Protocol):
+    """Divides calls between cells."""
+
+    def open(self) -> Collection[str]:
+        """Return the names of the cells that take calls. Any thread may ask."""
+        ...
+
+    def choose(self, call: str) -> str:
+        """Return the cell of a new call, by its name.
+
+        Raises:
+            NetworkError: no cell is open.
+
+        """
+        ...
+
+
+class OneHub:
+    """A hub without cells: the only cell has an empty name."""
+
+    def open(self) -> Collection[str]:
+        """Return the one empty name."""
+        return ("",)
+
+    def choose(self, call: str) -> str:
+        """Return the empty name."""
+        return ""
+
+
 class Calls:
     """The open calls.
 
@@ -207,6 +236,7 @@ class Calls:
         self._clock = clock
         self._pump = Pump(directory)
         self.traffic = Traffic()
+        self._cells: Cells = OneHub()
         self._numbers = itertools.count(1)
         self._open: dict[str, Call] = {}
         """By name, as the caller gave it, made safe."""
@@ -217,14 +247,21 @@ class Calls:
         """Return the number of open calls."""
         return len(self._open)
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the cells that need a push front: see `run.plan.Lines`."""
-        return ("",)
-
     @property
     def ready(self) -> bool:
-        """Whether the push front takes audio."""
-        return self._pump.here
+        """Whether the push front takes audio, of a hub without cells."""
+        return self._pump.here()
+
+    def divide(self, cells: Cells) -> None:
+        """Give each call that is opened from now on to one of these cells."""
+        self._cells = cells
+
+    def cells(self) -> Collection[str]:
+        """Return the cells that need a push front: see `run.plan.Lines`. Any thread.
+
+        These are the open ones, and those with a call whose end is not written.
+        """
+        return {*self._cells.open(), *self._pump.cells()}
 
     def open(
         self,
@@ -245,13 +282,11 @@ class Calls:
             facts: what is known of the call besides.
 
         Raises:
-            CallError: a call of this name is open, there are too many, the format is unknown, or no
-                process takes audio yet.
+            CallError: a call of this name is open, there are too many, the format is unknown, no
+                process takes audio yet, or no cell is open.
 
         """
         name = clean(short_name(_SEPARATORS.sub("-", name)))
-        if fault := self._pump.fault:
-            raise CallError("unavailable", name, fault, "try again soon")
         if name in self._open:
             raise CallError("in use", name, "a call of this name is open", "use another name")
         if len(self._open) >= self._most:
@@ -263,7 +298,10 @@ class Calls:
         if not 0 < len(named) <= MAX_TRACKS or len(set(named)) < len(named):
             reason = f"has {len(named)} tracks; 1 to {MAX_TRACKS} of different names are possible"
             raise CallError("unknown track", name, reason)
-        unique, now = self._unique(name), self._clock()
+        number, now = self._names.get(name, 0) + 1, self._clock()
+        unique = name if number == 1 else f"{name}~{number}"
+        cell = self._cell(unique)
+        self._remember(name, number)
         opening = OpenCall(
             call=next(self._numbers),
             name=unique,
@@ -279,7 +317,7 @@ class Calls:
         forget = partial(self._open.pop, name, None)
         call = Call(opening, opening.facts, clocks, self._pump, self.traffic, forget, self._clock)
         self._open[name] = call
-        self._pump.open(opening, call, width)
+        self._pump.open(opening, call, width, cell)
         return call
 
     def close(self) -> None:
@@ -288,10 +326,18 @@ class Calls:
             call.close("the monitor was stopped")
         self._pump.stop()
 
-    def _unique(self, name: str) -> str:
-        """Return a name that no stream of the run has, as far as anybody remembers."""
-        number = self._names.pop(name, 0) + 1
+    def _cell(self, name: str) -> str:
+        try:
+            cell = self._cells.choose(name)
+        except NetworkError as error:
+            raise CallError("unavailable", name, str(error), "try again soon") from error
+        if fault := self._pump.fault(cell):
+            raise CallError("unavailable", name, fault, "try again soon")
+        return cell
+
+    def _remember(self, name: str, number: int) -> None:
+        """Note how often a name was used: no stream of the run may have a name that was there."""
+        self._names.pop(name, None)
         self._names[name] = number
         while len(self._names) > REMEMBERED:
             self._names.popitem(last=False)
-        return name if number == 1 else f"{name}~{number}"

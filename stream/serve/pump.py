@@ -1,4 +1,9 @@
-"""The thread between the gateway's calls and the push front. It alone uses their socket."""
+"""The thread between the gateway's calls and the push fronts. It alone uses their socket.
+
+Each cell has a push front of its own, and each call belongs to one cell. A hub without cells is the
+cell with an empty name. What a push front cannot take yet waits, for each of them apart: audio of a
+cell whose push front is away or slow never costs audio of another cell.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -23,7 +28,6 @@ from abhinaya.stream.wire.push import (
     Calls,
     CloseCall,
     Decoder,
-    Done,
     Here,
     OpenCall,
     Part,
@@ -40,9 +44,12 @@ FLUSH_MS: Final = 20
 """Time in which the audio of all calls is collected: one message costs less than many."""
 IDLE_MS: Final = 100
 MAX_MESSAGES: Final = 256
-"""Messages that wait for a push front; then live audio is dropped, about 5 s at the earliest."""
+"""Messages to a push front that is slow, about 5 s at the earliest; then audio waits here."""
+MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
+"""Audio that waits for one push front, 5 s of 200 telephone calls; then it is dropped."""
 AWAY_S: Final = 60.0
-"""Time without a push front after which the open calls are given up."""
+"""Time without a push front after which the open calls of its cell are given up."""
+STARTING: Final = "the monitor is still starting"
 GONE: Final = "the process that takes audio has stopped and did not come back"
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 """Audio that waits for this thread; then it is dropped."""
@@ -79,6 +86,66 @@ class _Line:
         return msgspec.structs.replace(self.opening, tracks=tracks)
 
 
+@dataclass(slots=True)
+class _Front:
+    """The push front of a cell, and what is meant for it."""
+
+    cell: str
+    away_since: float = -math.inf
+    """When it went, or when the first call needed it; -inf: the run has not started it yet."""
+    peer: bytes = b""
+    """Identity of its socket; empty while it is away."""
+    lines: dict[int, _Line] = field(default_factory=dict)
+    waiting: deque[tuple[ToPushFront, bytes]] = field(default_factory=deque)
+    """What it cannot take yet, in order, each with its sound."""
+    waiting_bytes: int = 0
+
+    def add(self, message: ToPushFront, sound: bytes) -> None:
+        """Keep a message for later."""
+        self.waiting.append((message, sound))
+        self.waiting_bytes += len(sound)
+
+    def greet(self, peer: bytes) -> None:
+        """Begin again with a new push front: all calls, what they brought since, then the ends."""
+        self.peer = peer
+        kept = [item for item in self.waiting if isinstance(item[0], Audio)]
+        told = Calls(calls=tuple(line.told() for line in self.lines.values()))
+        ends = [(line.closing, b"") for line in self.lines.values() if line.closing is not None]
+        self.waiting = deque([(told, b""), *kept, *ends])
+
+    def sent(self, audio: Audio) -> None:
+        """Note that samples are on their way: another push front cannot get them."""
+        for part in audio.parts:
+            if (line := self.lines.get(part.call)) is not None:
+                line.positions[part.track] = part.position + part.size // line.width
+
+    def give_up(self, fault: str) -> None:
+        """Refuse all calls."""
+        for line in self.lines.values():
+            line.owner.refuse(fault)
+        self.lines.clear()
+        self.waiting.clear()
+        self.waiting_bytes = 0
+
+    @property
+    def fault(self) -> str:
+        """Why it takes no calls; empty if it is there, or will be soon."""
+        is_new = bool(self.cell) and not self.lines  # the run starts it for the first call
+        if self.peer or is_new or time.monotonic() - self.away_since < AWAY_S:
+            return ""
+        return GONE if self.away_since > 0 else STARTING
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A new call."""
+
+    opening: OpenCall
+    owner: Owner
+    width: int
+    cell: str
+
+
 _Sound = tuple[int, int, int, bytes]
 """Call, track, position and samples; empty samples end a segment."""
 
@@ -108,32 +175,35 @@ class Pump:
             self._socket.close()
             raise NetworkError(endpoint, f"cannot be bound: {error.strerror}") from error
         self._decoder = Decoder(ToGateway)
-        self._queue: deque[_Sound | tuple[OpenCall, Owner, int] | CloseCall] = deque()
+        self._queue: deque[_Sound | _Opened | CloseCall] = deque()
         self._put = self._taken = 0  # bytes so far; each is written by one thread only
-        self._lines: dict[int, _Line] = {}
-        self._peer = b""
-        self._away_since = -math.inf
-        self._late: deque[ToPushFront] = deque()
-        """What must not be dropped, and found no room."""
+        self._fronts: dict[str, _Front] = {}
+        """By cell."""
+        self._of: dict[int, _Front] = {}
+        """By call that is not over."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
         self._thread.start()
 
-    @property
-    def here(self) -> bool:
-        """Whether a push front is there, as far as is known."""
-        return bool(self._peer)
+    def here(self, cell: str = "") -> bool:
+        """Return whether the push front of a cell is there, as far as is known."""
+        front = self._fronts.get(cell)
+        return front is not None and bool(front.peer)
 
-    @property
-    def fault(self) -> str:
-        """Why calls cannot be taken; empty if a push front is there, or will be again soon."""
-        if self.here or time.monotonic() - self._away_since < AWAY_S:
-            return ""
-        return GONE if self._away_since > 0 else "the monitor is still starting"
+    def fault(self, cell: str) -> str:
+        """Return why calls of a cell cannot be taken; empty if they can, now or soon."""
+        front = self._fronts.get(cell)
+        if front is not None:
+            return front.fault
+        return "" if cell else STARTING  # that of a cell starts when it is needed
 
-    def open(self, opening: OpenCall, owner: Owner, width: int) -> None:
-        """Begin a call whose samples have `width` bytes."""
-        self._queue.append((opening, owner, width))
+    def cells(self) -> frozenset[str]:
+        """Return the cells with calls that are not over."""
+        return frozenset(front.cell for front in list(self._fronts.values()) if front.lines)
+
+    def open(self, opening: OpenCall, owner: Owner, width: int, cell: str = "") -> None:
+        """Begin a call of a cell, whose samples have `width` bytes."""
+        self._queue.append(_Opened(opening, owner, width, cell))
 
     def close_call(self, closing: CloseCall) -> None:
         """End a call."""
@@ -156,11 +226,10 @@ class Pump:
         try:
             while not self._stopping.is_set():
                 try:
-                    if self._socket.poll(FLUSH_MS if self._lines or self._queue else IDLE_MS):
+                    if self._socket.poll(FLUSH_MS if self._of or self._queue else IDLE_MS):
                         self._receive()
                     self._flush()
-                    if self._lines and (fault := self.fault):
-                        self._give_up(fault)
+                    self._give_up()
                 except Exception:  # a bug: one call must not end the others
                     _LOG.exception("the calls go on")
             self._flush()
@@ -170,98 +239,107 @@ class Pump:
 
     def _receive(self) -> None:
         while (frames := receive(self._socket)) is not None:
+            peer = frames[0].bytes
             try:
                 message, _ = self._decoder.decode(frames[1:])
             except WireError as error:
                 _LOG.warning("a message was dropped: %s", error)
                 continue
             if isinstance(message, Here):
-                self._greet(frames[0].bytes)
-            elif frames[0].bytes == self._peer:
-                self._done(message)
+                self._front(message.cell).greet(peer)
+            elif (front := self._of.get(message.call)) is not None and front.peer == peer:
+                del self._of[message.call]
+                line = front.lines.pop(message.call)
+                if line.closing is None:
+                    line.owner.refuse(message.reason)
 
-    def _greet(self, peer: bytes) -> None:
-        """Tell a new push front all calls."""
-        self._peer = peer
-        self._late.clear()
-        self._must(Calls(calls=tuple(line.told() for line in self._lines.values())))
-        for line in self._lines.values():
-            if line.closing is not None:
-                self._must(line.closing)
+    def _front(self, cell: str) -> _Front:
+        return self._fronts.setdefault(cell, _Front(cell))
 
-    def _done(self, done: Done) -> None:
-        line = self._lines.pop(done.call, None)
-        if line is not None and line.closing is None:
-            line.owner.refuse(done.reason)
-
-    def _give_up(self, fault: str) -> None:
-        for line in self._lines.values():
-            line.owner.refuse(fault)
-        self._lines.clear()
+    def _give_up(self) -> None:
+        for front in self._fronts.values():
+            if front.lines and (fault := front.fault):
+                for call in front.lines:
+                    del self._of[call]
+                front.give_up(fault)
 
     def _flush(self) -> None:
-        parts: list[Part] = []
-        sounds: list[bytes] = []
+        for front in self._fronts.values():
+            self._send_waiting(front)
+        sounds: dict[str, list[tuple[Part, bytes]]] = {}
+        """By cell."""
         size = 0
-        while self._late and self._send(self._late[0]):
-            self._late.popleft()
         while self._queue:
             item = self._queue.popleft()
-            if isinstance(item, tuple) and len(item) == 4:
+            if isinstance(item, tuple):
                 call, track, position, samples = item
                 self._taken += len(samples)
-                line = self._lines.get(call)
-                if line is None or line.closing is not None:
+                of = self._of.get(call)
+                if of is None or of.lines[call].closing is not None:
                     continue
-                line.positions[track] = position + len(samples) // line.width
-                parts.append(Part(call, track, position, len(samples)))
-                sounds.append(samples)
+                part = Part(call, track, position, len(samples))
+                sounds.setdefault(of.cell, []).append((part, samples))
                 size += len(samples)
-                if size > MAX_BATCH_BYTES:
-                    self._audio(parts, sounds)
-                    parts, sounds, size = [], [], 0
-                continue
-            if parts:
-                self._audio(parts, sounds)
-                parts, sounds, size = [], [], 0
-            self._control(item)
-        if parts:
-            self._audio(parts, sounds)
+                if size <= MAX_BATCH_BYTES:
+                    continue
+            self._audio(sounds)
+            sounds, size = {}, 0
+            if not isinstance(item, tuple):
+                self._control(item)
+        self._audio(sounds)
 
-    def _control(self, item: tuple[OpenCall, Owner, int] | CloseCall) -> None:
+    def _control(self, item: _Opened | CloseCall) -> None:
         if isinstance(item, CloseCall):
-            line = self._lines.get(item.call)
-            if line is None:
-                return
-            line.closing = item
-            self._must(item)
+            if (of := self._of.get(item.call)) is not None:
+                of.lines[item.call].closing = item
+                self._must(of, item)
             return
-        opening, owner, width = item
-        self._lines[opening.call] = _Line(owner, opening, width, [0] * len(opening.tracks))
-        self._must(opening)
+        opening, front = item.opening, self._front(item.cell)
+        if front.cell and not front.lines:
+            front.away_since = time.monotonic()
+        front.lines[opening.call] = _Line(
+            item.owner, opening, item.width, [0] * len(opening.tracks)
+        )
+        self._of[opening.call] = front
+        self._must(front, opening)
 
-    def _audio(self, parts: list[Part], sounds: list[bytes]) -> None:
-        """Send samples, or count them as lost: the push front finds the hole by the positions."""
-        message = Audio(sent_unix_s=unix_time(), parts=tuple(parts))
-        if not self._late and self._send(message, b"".join(sounds)):
-            return
-        for part in parts:
-            self._lines[part.call].owner.lose(part.size)
+    def _audio(self, sounds: dict[str, list[tuple[Part, bytes]]]) -> None:
+        """Send samples, keep them for later, or count them as lost.
 
-    def _must(self, message: ToPushFront) -> None:
+        The push front finds the hole by the positions.
+        """
+        for cell, found in sounds.items():
+            front = self._fronts[cell]
+            message = Audio(sent_unix_s=unix_time(), parts=tuple(part for part, _ in found))
+            sound = b"".join(samples for _, samples in found)
+            if not front.waiting and self._send(front, message, sound):
+                front.sent(message)
+            elif front.waiting_bytes + len(sound) <= MAX_WAITING_BYTES:
+                front.add(message, sound)
+            else:
+                for part in message.parts:
+                    front.lines[part.call].owner.lose(part.size)
+
+    def _must(self, front: _Front, message: ToPushFront) -> None:
         """Send a message now or later; without a push front it is in the table of calls."""
-        if self._peer and (self._late or not self._send(message)):
-            self._late.append(message)
+        if front.peer and (front.waiting or not self._send(front, message)):
+            front.add(message, b"")
 
-    def _send(self, message: ToPushFront, sound: bytes = b"") -> bool:
-        if not self._peer:
+    def _send_waiting(self, front: _Front) -> None:
+        while front.waiting and self._send(front, *front.waiting[0]):
+            message, sound = front.waiting.popleft()
+            front.waiting_bytes -= len(sound)
+            if isinstance(message, Audio):
+                front.sent(message)
+
+    def _send(self, front: _Front, message: ToPushFront, sound: bytes = b"") -> bool:
+        if not front.peer:
             return False
         try:
-            self._socket.send_multipart([self._peer, *encode(message, sound)], zmq.NOBLOCK)
+            self._socket.send_multipart([front.peer, *encode(message, sound)], zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError:  # it has gone; the next one asks for all calls
-            self._peer, self._away_since = b"", time.monotonic()
-            self._late.clear()
+            front.peer, front.away_since = b"", time.monotonic()
             return False
         return True

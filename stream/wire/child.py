@@ -106,7 +106,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
 
     """
     join_log(name)
-    stop = Stop(beat=Heartbeat(directory, name))
+    stop = Stop(beat=Heartbeat(directory / f"{name}.beat"))
     signal.signal(STOP, stop._ask)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -127,8 +127,13 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         return ProcessError.exit_code
 
 
-def run_alone(name: str, body: Callable[[Stop], int]) -> int:
+def run_alone(name: str, body: Callable[[Stop], int], alive: Path | None = None) -> int:
     """Run the body of a process that the user starts and stops; log its error; return its code.
+
+    Args:
+        name: name of the process.
+        body: the work; must check its `Stop` often.
+        alive: file that it touches while it serves.
 
     Raises:
         Signalled: a signal came while it loaded, or a second one while it stopped.
@@ -145,7 +150,7 @@ def run_alone(name: str, body: Callable[[Stop], int]) -> int:
             raise Signalled(number)
         stop.asked = True
 
-    stop = Stop(serving)
+    stop = Stop(serving, Heartbeat(alive)) if alive else Stop(serving)
     install(ask)
     try:
         return body(stop)
@@ -200,10 +205,10 @@ class Notes:
 
 
 class Heartbeat:
-    """The mark that a hub or a node leaves for the one who starts it in a cluster."""
+    """The file that a hub or a node touches, for the one who starts it in a cluster."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        self._file = directory / f"{name}.beat"
+    def __init__(self, file: Path) -> None:
+        self._file = file
         self._next = 0.0
 
     def __call__(self, now: float) -> None:

@@ -1,9 +1,10 @@
-"""What the gateway and its push front say to each other about calls whose audio is pushed.
+"""What the gateway and its push fronts say to each other about calls whose audio is pushed.
 
     gateway -> push front    Calls, OpenCall, CloseCall, Audio
     push front -> gateway    Here, Done
 
-The push front says `Here` when it has started; the gateway answers with all calls that are open.
+Each cell has a push front. It says `Here` when it has started; the gateway answers with all calls
+of its cell that are open.
 From then on it sends what changes. Positions are samples of a track, at the rate of the call.
 Audio travels as it came, in one frame behind the message: the sounds of all parts, one after the
 other.
@@ -65,7 +66,7 @@ class CloseCall(Message, frozen=True, kw_only=True):
 
 
 class Calls(Message, frozen=True, kw_only=True):
-    """All calls of which the push front has not said `Done`. Those that have ended follow."""
+    """All calls of a cell of which no push front has said `Done`. Those that have ended follow."""
 
     calls: tuple[OpenCall, ...]
 
@@ -91,6 +92,8 @@ class Here(Message, frozen=True, kw_only=True):
     """The push front has started."""
 
     incarnation: Name
+    cell: Text = ""
+    """Name of its cell; empty: a hub without cells."""
 
 
 class Done(Message, frozen=True, kw_only=True):

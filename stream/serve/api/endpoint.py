@@ -46,6 +46,8 @@ class Operation:
     """Types of content of a success that is not (only) JSON."""
     refusals: tuple[int, ...] = ()
     """Statuses of failure beside 400, 401, 403 and 429."""
+    logged: bool = True
+    """Whether the audit log gets an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,10 @@ class Endpoint(Route):
 async def _serve(
     access: Access, operation: Operation, handler: Handler, request: Request
 ) -> Response:
-    who = access.require(request, operation.role) if operation.role else Principal("", "reader")
+    who = Principal("", "reader")
+    if operation.role:
+        identify = access.require if operation.logged else access.identify
+        who = identify(request, operation.role)
     query = parsed(operation.query, dict(request.query_params)) if operation.query else None
     body = None
     if operation.body is not None and operation.form is None:

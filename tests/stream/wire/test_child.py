@@ -15,6 +15,7 @@ import pytest
 from abhinaya.models.interrupts import SIGNALS, Signalled
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.wire.child import (
+    BEAT_S,
     EXIT_ORPHANED,
     STOP,
     Stop,
@@ -107,6 +108,22 @@ def test_a_signal_ends_a_process_alone_while_it_loads_then_asks_it_then_ends_it_
         with pytest.raises(Signalled) as raised:
             run_alone("hub", body)
         assert raised.value.exit_code == 128 + number
+
+
+def test_a_process_alone_touches_its_file_only_while_its_loop_turns(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+
+    def body(stop: Stop) -> int:
+        assert not alive.exists(), "it does not serve yet"
+        marks = []
+        for now in (10.0, 10.0 + BEAT_S / 2, 10.0 + BEAT_S):
+            os.utime(alive, (0, 0)) if marks else None
+            stop.beat(now)
+            marks.append(alive.stat().st_mtime > 0)
+        assert marks == [True, False, True]
+        return 0
+
+    assert run_alone("hub", body, alive) == 0
 
 
 @pytest.mark.processes
