@@ -13,7 +13,7 @@ from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription
 from abhinaya.models.asr.guards import OFF
 from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
-from abhinaya.models.vote.ensemble import Rule, decide
+from abhinaya.models.vote.ensemble import Rule, decide, defers
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.commands.transcribe import as_received
 from abhinaya.stream.errors import ConfigError
@@ -164,10 +164,17 @@ class OfflineMonitor:
     def _votes(
         self, segment: Segment, transcription: Transcription, state: _StreamState
     ) -> dict[str, Ballot]:
-        """Return the votes by voter, without abstentions; update the states of the voters."""
+        """Return the votes by voter, without abstentions; update the states of the voters.
+
+        Voters of the cascade vote only if the rule asks them.
+        """
         samples = as_received(segment.samples)
         ballots: dict[str, Ballot] = {}
-        for name, voter in self._voters.items():
+        cascade = self._rule.cascade
+        for name in sorted(self._voters, key=lambda name: name in cascade):
+            if name in cascade and not defers(ballots, self._rule):
+                break
+            voter = self._voters[name]
             turns = voter.card.context_turns
             utterance = Utterance(
                 samples,

@@ -34,6 +34,8 @@ TiePolicy = Literal["tiebreaker_label", "tiebreaker_within_tied"]
 PRIORITY: Final = ("S2", "ST1", "S1", "T2", "T1")
 """Order of the tie-breakers. The paper names S2, and ST1 if S2 is missing; the rest of the order,
 by score alone, is this project's convention."""
+NOT_ASKED: Final = "not asked: the other voters agree and are sure"
+"""Reason of a missing vote that is not a fault: the cascade was not needed."""
 LEAST: Final = 1e-6
 """Least weight of a voter by its certainty: if all are as unsure as can be, they count alike."""
 
@@ -44,7 +46,8 @@ class Rule:
 
     Raises:
         ValueError: a weight is negative, a temperature not positive, the quorum below 1,
-            `min_confidence` not in [0, 1] or `refine_top` below 2; or `fitted` is missing.
+            `min_confidence` or `cascade_confidence` not in [0, 1] or `refine_top` below 2; or
+            `fitted` is missing.
 
     """
 
@@ -73,6 +76,10 @@ class Rule:
     """Margin below which a second opinion may choose among the leading labels; 0: never."""
     refine_top: int = 2
     """Number of leading labels that the second opinion may choose among."""
+    cascade: tuple[str, ...] = ()
+    """Voters that are asked only if the others disagree or are not sure."""
+    cascade_confidence: float = 0.7
+    """Confidence of the others below which they are not sure; 0: only a disagreement counts."""
 
     def __post_init__(self) -> None:
         for voter, weight in self.weights.items():
@@ -84,8 +91,9 @@ class Rule:
             raise ValueError(f"refine_top must be at least 2, not {self.refine_top}")
         if self.method in FROM_FILE and self.fitted is None:
             raise ValueError(f"the method {self.method} needs its fitted file")
-        if not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence must be in [0, 1], not {self.min_confidence}")
+        for name in ("min_confidence", "cascade_confidence"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], not {share}")
         for voter, temperature in self.temperatures.items():
             if not (math.isfinite(temperature) and temperature > 0):
                 raise ValueError(f"the temperature of {voter} must be above 0, not {temperature}")
@@ -120,6 +128,26 @@ class Decision:
         """Return the labels that a second opinion may choose among; empty if none is needed."""
         close = self.label != UNKNOWN and self.margin < rule.refine_margin
         return self.ranking[: rule.refine_top] if close and len(self.ranking) > 1 else ()
+
+
+def cast(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, Ballot]:
+    """Return those of all voters' ballots that count: of the cascade only if it is asked."""
+    asked = defers(ballots, rule) if rule.cascade else True
+    return {v: ballot for v, ballot in ballots.items() if asked or v not in rule.cascade}
+
+
+def defers(ballots: Mapping[str, Ballot], rule: Rule, complete: bool = True) -> bool:
+    """Return whether the cascade must be asked after the ballots of the other voters.
+
+    `complete`: whether all others have voted. Before that, only their disagreement is certain.
+    """
+    first = {voter: ballot for voter, ballot in ballots.items() if voter not in rule.cascade}
+    if len({ballot.label for ballot in first.values() if ballot.label}) > 1:
+        return True
+    if not complete:
+        return False
+    decision = decide(first, rule)
+    return decision.label == UNKNOWN or (decision.confidence or 0.0) < rule.cascade_confidence
 
 
 def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Decision:

@@ -28,6 +28,9 @@ TOO_LATE: Final = "overload: its turn came too late"
 SMOOTHING: Final = 0.2
 """Weight of the latest batch in the running mean of a service's time."""
 
+ASKED_SMOOTHING: Final = 0.05
+"""Weight of the latest segment in the share of those that a second stage is asked about."""
+
 WINDOW_S: Final = 10.0
 """Time over which arriving segments are counted."""
 
@@ -97,6 +100,8 @@ class Admission:
     """What live streams need, as a share of what the busiest process manages."""
     _costs: dict[str, _Cost] = field(default_factory=dict)
     _needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)
+    """By service of the second stage: the share of the segments that it is asked about."""
     _unlabelled: set[str] = field(default_factory=set)
     """Voters that give only attributes: they go first."""
     _arrivals: deque[float] = field(default_factory=deque)
@@ -127,6 +132,12 @@ class Admission:
     def measured(self, service: str, run_ms: float, batch: int) -> None:
         """Add the time of a batch of whole segments."""
         self._costs.setdefault(service, _Cost(0.0, 0.0)).add(run_ms / 1000, batch)
+
+    def asked(self, services: Iterable[str], asked: bool) -> None:
+        """Note whether services of the second stage were asked about a segment."""
+        for service in services:
+            share = self._asked.get(service, 1.0)
+            self._asked[service] = share + ASKED_SMOOTHING * (asked - share)
 
     def arrived(self, now: float, stream: Stream) -> None:
         """Count a segment of a live stream."""
@@ -213,7 +224,9 @@ class Admission:
             self._change(now, shares)
 
     def _cost(self, service: str) -> float:
-        return self._costs[service].share_s if service in self._costs else 0.0
+        """Return what a segment costs a service, on average over those that it is not asked for."""
+        share_s = self._costs[service].share_s if service in self._costs else 0.0
+        return share_s * self._asked.get(service, 1.0)
 
     def _load(
         self, per_s: float, processes: Mapping[tuple[str, ...], int], shares: Mapping[str, float]

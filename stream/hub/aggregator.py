@@ -10,9 +10,9 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 
 from abhinaya.models.base import Ballot
-from abhinaya.models.vote.ensemble import Decision, Rule, decide, withheld
+from abhinaya.models.vote.ensemble import Decision, Rule, decide, defers, withheld
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.hub.segments import Key, Record, Stream
+from abhinaya.stream.hub.segments import Key, Record, State, Stream
 from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER
 from abhinaya.stream.wire.messages import NOT_JUDGED, Gap, Missing, StreamEnded, Verdict, Vote
 
@@ -47,6 +47,10 @@ class Aggregator:
         self._closing: list[tuple[float, Key]] = []
         self._revised: list[tuple[Stream, Outcome]] = []
         self._contested: list[Record] = []
+        self._answered: dict[Record, None] = {}
+        """Records with a new vote, or one less to come: the cascade may have its turn."""
+        cascade = self._rule.cascade
+        self._at_once = tuple(voter for voter in self._voters if voter not in cascade)
 
     def open(self, record: Record) -> None:
         """Add a segment; its verdict is due at `record.due`."""
@@ -64,6 +68,7 @@ class Aggregator:
             record.votes[vote.voter] = vote
             record.missing.pop(vote.voter, None)
             record.voted = now
+            self._answered[record] = None
         elif record.choices:
             record.choices, record.refinement = (), vote
         if record.verdict is None:
@@ -84,6 +89,7 @@ class Aggregator:
             self._finish(now, record)
         elif voter in self._voters and voter not in record.votes:
             record.missing[voter], record.voted = reason, now
+            self._answered[record] = None
             if record.verdict is None:
                 self._touch(record.stream)
             else:
@@ -125,10 +131,18 @@ class Aggregator:
             keys.append(heapq.heappop(self._closing)[1])
         return keys
 
-    def contested(self) -> list[Record]:
-        """Return the segments that the refiner must be asked about."""
-        found, self._contested = self._contested, []
-        return found
+    def second_stage(self) -> Iterable[tuple[Record, tuple[str, ...], bool]]:
+        """Yield (segment or partial, services of the second stage, whether they must be asked)."""
+        while self._contested:
+            yield self._contested.pop(), (REFINER,), True
+        while self._answered:
+            record, _ = self._answered.popitem()
+            deferred = tuple(v for v in self._rule.cascade if record.state_of(v) is State.DEFERRED)
+            complete = not record.is_open(self._at_once)
+            if deferred and defers(_ballots(record), self._rule, complete):
+                yield record, deferred, True
+            elif deferred and complete:
+                yield record, deferred, False
 
     # --- how it works -----------------------------------------------------------------------------
 
@@ -223,11 +237,15 @@ def _common_reason(record: Record, voters: Sequence[str]) -> str:
 def _decision(record: Record, rule: Rule) -> Decision:
     if not record.stream.info.judged:
         return withheld(NOT_JUDGED)
-    ballots = {
+    opinion = record.refinement.label if record.refinement else ""
+    return decide(_ballots(record), rule, opinion)
+
+
+def _ballots(record: Record) -> dict[str, Ballot]:
+    return {
         name: Ballot(vote.label, vote.probabilities, attributes=vote.attributes)
         for name, vote in record.votes.items()
     }
-    return decide(ballots, rule, record.refinement.label if record.refinement else "")
 
 
 def _stages(now: float, record: Record, settled: bool) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from abhinaya.models.vote.combiner import Combiner
+from abhinaya.models.vote.ensemble import NOT_ASKED
 from abhinaya.stream.hub import admission as load
 from abhinaya.stream.hub.admission import PATIENCE, REASON, TOO_LATE, Admission
 from abhinaya.stream.hub.aggregator import Aggregator
@@ -70,9 +71,9 @@ class Coordinator:
         voters = tuple(config.voters)
         # tasks are sent in this order; the transcriber is first because others wait for it
         line_up = (TRANSCRIBER, *voters) if config.asr else voters
-        second = (REFINER,) if config.refiner else ()
+        rule = rule_of(config.vote, combiner, config.refiner is not None)
+        second = (*rule.cascade, *((REFINER,) if config.refiner else ()))
         self.services = frozenset((*line_up, *second))
-        rule = rule_of(config.vote, combiner, bool(second))
         deadlines = config.deadlines
         limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts, supervised)
         self.segments = Segments()
@@ -283,6 +284,7 @@ class Coordinator:
     def decide(self, now: float) -> None:
         """Publish all verdicts that are due, and send all tasks that can be sent."""
         self._act(now)
+        self._second_stage(now)
         while outcomes := self._aggregator.collect(now):
             for stream, event in outcomes:
                 self._publisher.publish(event, stream.info.run)
@@ -290,8 +292,7 @@ class Coordinator:
                 if record is not None:
                     self.dispatch.decided(record)
             self._act(now)
-        for record in self._aggregator.contested():
-            self.dispatch.ask(record, REFINER)
+        self._second_stage(now)
         for key in self._aggregator.closed(now):
             if record := self.segments.get(key):
                 self._drop(record)
@@ -300,6 +301,17 @@ class Coordinator:
             for stream, verdict in self._partials.collect(now):
                 self._publisher.publish_unnumbered(verdict, stream.info.run)
             self.dispatch.assign_partials()
+        self._act(now)
+
+    def _second_stage(self, now: float) -> None:
+        """Ask the voters of the cascade, and the refiner, or leave them out."""
+        for record, services, ask in self._aggregator.second_stage():
+            if ask:
+                self.dispatch.ask(record, services)
+            else:
+                self.dispatch.leave_out(record, dict.fromkeys(services, NOT_ASKED))
+            if record.item.final:
+                self.admission.asked(services, ask)
         self._act(now)
 
     def _act(self, now: float) -> None:

@@ -3,7 +3,8 @@
 Pure: no sockets and no clock; `now` is seconds of any monotonic clock, and `actions` returns what
 the caller must do. The order of work follows from what the nodes declare: a service that needs a
 transcript waits for the transcriber; a stateful service waits until it has finished the segment
-before. A service of the second stage (the refiner) works on a segment only after `ask`.
+before. A service of the second stage (the refiner, voters of the cascade) works on a segment only
+after `ask`.
 
 A node may have several services. One task then covers all of them that are queued, and those that
 only wait for a transcript which the same task makes. Services on the same node as a stateful
@@ -29,7 +30,7 @@ from abhinaya.stream.hub.nodes import (
     Retract,
     ServiceQueue,
 )
-from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
+from abhinaya.stream.hub.segments import OPEN, UNSENT, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import LONGEST_REASON, TRANSCRIBER
 from abhinaya.stream.wire.messages import Ready
 
@@ -45,7 +46,8 @@ class Dispatch:
         limits: Limits,
     ) -> None:
         self._line_up = tuple(line_up)
-        self._queues = {name: ServiceQueue() for name in (*self._line_up, *second_stage)}
+        self._second_stage = tuple(second_stage)
+        self._queues = {name: ServiceQueue() for name in (*self._line_up, *self._second_stage)}
         self._segments = segments
         self._limits = limits
         self.nodes: dict[str, Node] = {}
@@ -117,6 +119,8 @@ class Dispatch:
         """Add a segment for all services, except those `without`; a partial for the given ones."""
         asked = self._line_up if services is None else services
         record.work = {name: Work() for name in filter(record.stream.allows, asked)}
+        for name in record.work.keys() & self._second_stage:
+            record.work[name].state = State.DEFERRED
         self.leave_out(record, without or {})
         self._advance(record)
         self._assign()
@@ -124,12 +128,12 @@ class Dispatch:
     def leave_out(self, record: Record, services: Mapping[str, str]) -> None:
         """Give up services that no node works on yet for a segment, with the reasons."""
         for name in reversed(record.work):  # the transcriber last: its absence would be a reason
-            if name in services and record.state_of(name) in (State.WAITING, State.QUEUED):
+            if name in services and record.state_of(name) in UNSENT:
                 self._give_up(record, name, services[name])
 
-    def ask(self, record: Record, service: str) -> None:
-        """Ask a service of the second stage about a segment."""
-        record.work[service] = Work()
+    def ask(self, record: Record, services: Iterable[str]) -> None:
+        """Ask services of the second stage about a segment."""
+        record.work |= {name: Work() for name in services}
         self._advance(record)
         self._assign()
 
@@ -190,11 +194,7 @@ class Dispatch:
 
     def assign_partials(self) -> None:
         """Assign partials to idle nodes; the partial that waited longest is first."""
-        idle = {
-            name: node
-            for name, node in self.nodes.items()
-            if node.credits and not (node.held or node.silent)
-        }
+        idle = {name: node for name, node in self.nodes.items() if node.idle}
         if not idle:
             return  # under load, most calls end here
         for record in sorted(self._partials.values(), key=lambda record: record.served):

@@ -121,6 +121,11 @@ class Node:
                 node=self.name, service=service, held=held, done=done, checked_s=checked_s
             )
 
+    @property
+    def idle(self) -> bool:
+        """Whether the node takes tasks and has none."""
+        return bool(self.credits) and not (self.held or self.silent)
+
     def has_room(self, key: Key, yields: bool = False) -> bool:
         """Whether the node can take a segment: it has credits left, or already holds it.
 

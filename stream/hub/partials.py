@@ -102,7 +102,9 @@ class Partials:
             if self._dispatch.is_served(name) and self._is_fast(service)
         }
         words = TRANSCRIBER in fast
-        return [name for name, s in fast.items() if words or "transcript" not in s.needs]
+        asked = [name for name, s in fast.items() if words or "transcript" not in s.needs]
+        first = any(name in self._voters and name not in self._rule.cascade for name in asked)
+        return [name for name in asked if first or name not in self._rule.cascade]
 
     # --- from partial to verdict ------------------------------------------------------------------
 

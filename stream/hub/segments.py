@@ -36,6 +36,7 @@ CONTEXT_TURNS: Final = 16
 class State(Enum):
     """State of one service for one segment; its value is why there is no answer yet."""
 
+    DEFERRED = "was waiting for the other voters"  # second stage: perhaps it is not asked
     WAITING = "was waiting for the transcript"  # its inputs are missing, or not declared yet
     QUEUED = "every node was busy"
     HELD = "its node was still at work"
@@ -43,7 +44,8 @@ class State(Enum):
     ABSENT = "no answer"  # there will be none
 
 
-OPEN: Final = (State.WAITING, State.QUEUED, State.HELD)
+UNSENT: Final = (State.DEFERRED, State.WAITING, State.QUEUED)
+OPEN: Final = (*UNSENT, State.HELD)
 
 
 @dataclass(slots=True)

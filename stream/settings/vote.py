@@ -67,6 +67,16 @@ class VoteConfig:
     refine_top: int = setting(
         2, doc="number of leading labels that the refiner chooses from", least=2, most=8
     )
+    cascade: tuple[str, ...] = setting(
+        (),
+        doc="voters that are asked only where the others disagree or are not sure",
+    )
+    cascade_confidence: float = setting(
+        Rule().cascade_confidence,
+        doc="confidence of the other voters, where they agree, below which the cascade is asked",
+        least=0,
+        most=1,
+    )
     temperatures: Mapping[str, float] = dataclasses.field(
         default_factory=dict,
         metadata={
@@ -92,16 +102,26 @@ def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str
         path = f"vote.temperatures.{name}"
         if not (math.isfinite(temperature) and temperature > 0):
             yield f"{path} = {temperature!r} must be above 0", path
-    tables: dict[str, Iterable[str]] = {"weights": vote.weights, "shed": vote.shed}
-    for table, names in (tables | {"temperatures": vote.temperatures}).items():
+    tables: dict[str, Iterable[str]] = {"weights": vote.weights, "temperatures": vote.temperatures}
+    for table, names in (tables | {"shed": vote.shed, "cascade": vote.cascade}).items():
         for name in names:
             if name not in voters:
-                path = "vote.shed" if table == "shed" else f"vote.{table}.{name}"
-                what = f"{path}: {name}" if table == "shed" else path
+                path = f"vote.{table}.{name}" if table in tables else f"vote.{table}"
+                what = path if table in tables else f"{path}: {name}"
                 yield f"{what} is not a voter{near(name, voters)}", path
+    yield from _conflicts_of_cascade(vote, voters)
     for name in {*vote.priority} - {*voters} - {*VoteConfig().priority}:
         yield f"vote.priority: {name} is not a voter{near(name, voters)}", "vote.priority"
     yield from _conflicts_of_combiner(vote, voters)
+
+
+def _conflicts_of_cascade(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    first, setting = {*voters} - {*vote.cascade}, "vote.cascade"
+    if vote.cascade and voters and not first:
+        yield f"{setting} names every voter: leave one out, which is asked first", setting
+    elif vote.cascade and vote.quorum > len(first):
+        what = f"{setting}: with vote.quorum = {vote.quorum} and {len(first)} other voters"
+        yield f"{what} the cascade would always be asked; lower the quorum", setting, "vote.quorum"
 
 
 def _conflicts_of_combiner(
@@ -163,4 +183,6 @@ def rule_of(vote: VoteConfig, combiner: Combiner | None = None, refined: bool = 
         fusion=combiner.fusion if combiner else MEAN,
         refine_margin=vote.refine_margin if refined else 0.0,
         refine_top=vote.refine_top,
+        cascade=vote.cascade,
+        cascade_confidence=vote.cascade_confidence,
     )

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.models.text import clean
+from abhinaya.models.vote.ensemble import NOT_ASKED
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import latency_ms
@@ -143,7 +144,10 @@ def _ballots(event: Verdict) -> Text:
         claim = "" if (share := _claim(vote)) is None else f"\u00a0{share:.0%}"
         votes.append(text.append(claim, QUIET))
     for missing in event.missing:
-        votes.append(Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT))
+        if missing.reason != NOT_ASKED:
+            votes.append(
+                Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT)
+            )
     if event.attributes is not None:
         votes.append(Text(str(event.attributes), QUIET))
     return Text("   ").join(votes)

@@ -13,6 +13,7 @@ import msgspec
 
 from abhinaya.models.labels import Attributes, Rating
 from abhinaya.models.text import one_line
+from abhinaya.models.vote.ensemble import NOT_ASKED
 from abhinaya.stream.sinks.events import SCHEMA
 
 
@@ -54,6 +55,11 @@ class MissingRow(msgspec.Struct, frozen=True):
 
     voter: str
     reason: str
+
+    @property
+    def fault(self) -> bool:
+        """Whether the verdict lacks the vote; a voter of the cascade may not have been needed."""
+        return self.reason != NOT_ASKED
 
 
 class TranscriptRow(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.vote.ensemble import NOT_ASKED
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
@@ -111,7 +112,7 @@ class StreamSummary:
         if len(self._recent) > REVISABLE:
             del self._recent[next(iter(self._recent))]
         self.segments += 1
-        self.incomplete += bool(event.missing)
+        self.incomplete += any(missing.reason != NOT_ASKED for missing in event.missing)
         self.duration = self.heard = max(self.duration, event.end)
         self.latency.add(latency_ms(event, now_unix_s)["total"])
 

@@ -10,8 +10,9 @@ from typing import Final, get_args
 from abhinaya.models.base import Ballot
 from abhinaya.models.labels import UNKNOWN
 from abhinaya.models.vote.combiner import Method
-from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy, decide
+from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy, cast, decide
 from abhinaya.train.data.clips import Clip
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.predict import Answer
 from abhinaya.train.eval.predictions import VERDICT, Predictions, chosen, found_answers
 from abhinaya.train.eval.report import LOSS_MARK
@@ -30,6 +31,9 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
     add("--tie-policy", choices=get_args(TiePolicy), default="tiebreaker_label")
     priority = ",".join(PRIORITY)
     add("--priority", default=priority, metavar="A,B,...", help="order in ties (%(default)s)")
+    add("--cascade", metavar="A,B,...", help="voters that count only where the others need them")
+    about, sure = "confidence of the others below which they do", Rule().cascade_confidence
+    add("--cascade-confidence", type=float, default=sure, metavar="P", help=about)
 
 
 def voters_of(args: argparse.Namespace, found: Mapping[str, Predictions]) -> dict[str, Predictions]:
@@ -39,8 +43,13 @@ def voters_of(args: argparse.Namespace, found: Mapping[str, Predictions]) -> dic
 
 
 def rule_of(args: argparse.Namespace, voters: Mapping[str, Predictions]) -> Rule:
-    """Return the rule that the flags name. Raises DataError: the combiner does not fit."""
-    rule = Rule(args.rule, args.tie_policy, tuple(args.priority.split(",")))
+    """Return the rule that the flags name. Raises DataError: a voter or the combiner is wrong."""
+    order, cascade = tuple(args.priority.split(",")), tuple(chosen(voters, args.cascade, ()))
+    sure = args.cascade_confidence
+    try:
+        rule = Rule(args.rule, args.tie_policy, order, cascade=cascade, cascade_confidence=sure)
+    except ValueError as error:
+        raise DataError(str(error)) from error
     if args.combiner is None:
         return rule
     voting = {name: of for name, of in voters.items() if of.votes}
@@ -52,11 +61,9 @@ def vote(voters: Mapping[str, Predictions], clips: Sequence[Clip], rule: Rule) -
     columns = {name: found_answers(name, of.ballots, clips) for name, of in voters.items()}
     answers = {}
     for i, clip in enumerate(clips):
-        cast: dict[str, Ballot] = {n: b for n, of in columns.items() if (b := of[i]) is not None}
-        decision = decide(cast, rule)
+        ballots: dict[str, Ballot] = {n: b for n, of in columns.items() if (b := of[i]) is not None}
+        decision = decide(cast(ballots, rule), rule)
         label = "" if decision.label == UNKNOWN else decision.label
         reason = "" if label or decision.attributes else decision.reason
-        answers[clip.id] = Answer(
-            clip.id, label, attributes=decision.attributes, reason=reason or ""
-        )
+        answers[clip.id] = Answer(clip.id, label, attributes=decision.attributes, reason=reason)
     return answers

@@ -15,7 +15,7 @@ from abhinaya.models.errors import ModelError
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.models.vote.combiner_file import read_combiner
-from abhinaya.models.vote.ensemble import Decision, Rule, decide, order
+from abhinaya.models.vote.ensemble import Decision, Rule, cast, decide, order
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import Comparison, Draws, Interval, Statistic, draws, macro_f1_of
@@ -119,12 +119,10 @@ def confusion_rows(system: System, on: Scored) -> list[list[int]]:
 
 def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
     """Return the joint label index of each clip [N], -1 without one, and the number of ties."""
-    labels, ties = [], 0
-    for i in range(len(systems[0].guess)):
-        decision = decide(ballots_of(systems, i), rule)
-        labels.append(-1 if decision.label == UNKNOWN else LABELS.index(decision.label))
-        ties += bool(decision.tie_breaker)
-    return np.array(labels, np.int64), ties
+    votes = [cast(ballots_of(systems, i), rule) for i in range(len(systems[0].guess))]
+    decisions = [decide(ballots, rule) for ballots in votes]
+    labels = [-1 if d.label == UNKNOWN else LABELS.index(d.label) for d in decisions]
+    return np.array(labels, np.int64), sum(bool(d.tie_breaker) for d in decisions)
 
 
 def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Iterator[Row]:
@@ -198,7 +196,7 @@ def rule_rows(systems: Sequence[System], on: Scored, rules: Mapping[str, Rule]) 
     votes = [ballots_of(systems, i) for i in range(len(on.truth))]
     first: Indices | None = None
     for name, rule in rules.items():
-        decisions = [decide(cast, rule) for cast in votes]
+        decisions = [decide(cast(ballots, rule), rule) for ballots in votes]
         guess = guesses(decisions)
         yield {
             "rule": name,
@@ -212,13 +210,8 @@ def rule_rows(systems: Sequence[System], on: Scored, rules: Mapping[str, Rule]) 
 
 def guesses(decisions: Sequence[Decision], least: float = 0.0) -> Indices:
     """Return the leading label's index [N]; -1 if none, or if its confidence is below `least`."""
-    return np.array(
-        [
-            LABELS.index(d.leading) if d.leading and (d.confidence or 0.0) >= least else -1
-            for d in decisions
-        ],
-        np.int64,
-    )
+    sure = [d.leading if (d.confidence or 0.0) >= least else "" for d in decisions]
+    return np.array([LABELS.index(label) if label else -1 for label in sure], np.int64)
 
 
 def alarms(guess: Indices, truth: Indices) -> float | None:

@@ -34,9 +34,10 @@ const Said = memo(({ seg, who, side, chosen, onChoose }) => {
   const gap = seg.kind === "gap";
   const label = gap ? "gap" : known(seg.correction?.label ?? seg.label);
   const text = gap ? `No verdict: ${seg.reason}` : seg.transcript?.text || "no words";
+  const without = gap ? [] : seg.missing.filter((one) => !one.reason.startsWith("not asked"));
   const notes = gap ? [] : [
     seg.correction && `corrected from ${known(seg.label)}`, seg.was.length && `was ${seg.was.join(", ")}`,
-    seg.missing.length && `without ${seg.missing.map((one) => one.voter).join(", ")}`, seg.label === UNKNOWN && seg.reason,
+    without.length && `without ${without.map((one) => one.voter).join(", ")}`, seg.label === UNKNOWN && seg.reason,
   ].filter(Boolean);
   return html`<li class=${`said side-${side} e-${label}${seg.final ? "" : " partial"}`}>
     <button aria-pressed=${chosen} onClick=${() => onChoose(seg)}>

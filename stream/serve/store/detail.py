@@ -14,7 +14,7 @@ from abhinaya.stream.serve.store.file import HistoryFile
 from abhinaya.stream.serve.store.packed import unpack
 from abhinaya.stream.serve.store.queries import Filter, streams
 from abhinaya.stream.sinks.events import wall_time
-from abhinaya.stream.sinks.rows import Decided, Lost, Segment
+from abhinaya.stream.sinks.rows import Decided, Lost, MissingRow, Segment
 
 LATEST: Final = 1000
 """Verdicts of which latency, agreement and missing votes are shown."""
@@ -24,7 +24,7 @@ class _Told(msgspec.Struct):
     """What the statistics need of a verdict."""
 
     agreement: float = 0.0
-    missing: list[msgspec.Raw] = []
+    missing: list[MissingRow] = []
     latency_ms: dict[str, float] = {}
 
 
@@ -142,7 +142,7 @@ def _of_verdicts(db: sqlite3.Connection, stream_id: int) -> dict[str, Any]:
     ):
         told = _told.decode(unpack(body))
         decided, agreement = decided + 1, agreement + told.agreement
-        incomplete += bool(told.missing)
+        incomplete += any(missing.fault for missing in told.missing)
         for stage, ms in told.latency_ms.items():
             stages.setdefault(stage, []).append(ms)
     return {

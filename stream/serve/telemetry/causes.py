@@ -17,6 +17,7 @@ _CAUSES: Final = tuple(
     for cause, pattern in (
         # of missing votes, gaps and segments without a label
         ("not judged", r"not judged"),
+        ("not asked", r"^not asked"),
         ("overload", r"^overload|backlog"),
         ("late", r"^late\b|too late"),
         ("no transcript", r"^no transcript|nobody transcribes"),

@@ -19,6 +19,7 @@ TRANSCRIPT: Final = "transcript"
 RATED: Final = "attributes"
 GAP: Final = "(gap)"
 MISSING: Final = "(missing)"
+NOT_ASKED: Final = "(not asked)"
 SHORTEST_S: Final = 0.001
 """Minimum length of a file: Praat refuses length 0."""
 
@@ -64,7 +65,7 @@ def _texts(row: Decided | Lost) -> Iterator[tuple[str, str]]:
     for vote in row.votes:
         yield vote.voter, vote.text
     for missing in row.missing:
-        yield missing.voter, MISSING
+        yield missing.voter, MISSING if missing.fault else NOT_ASKED
 
 
 def _lines(streams: dict[str, _Stream]) -> Iterator[str]:

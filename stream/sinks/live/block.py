@@ -12,6 +12,7 @@ from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.models.text import clean
+from abhinaya.models.vote.ensemble import NOT_ASKED
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.sinks.live.board import StreamState
 from abhinaya.stream.sinks.live.timeline import mood_strip, name_in, strip, window
@@ -273,6 +274,7 @@ def _vote(verdict: Verdict | None, voter: str, room: int) -> Text:
         reason = next((m.reason for m in verdict.missing if m.voter == voter), "")
         failed = reason and verdict.final  # else it may still come
         row = Text("✗ ", f"bold {ALERT}") if failed else Text("… ", QUIET)
+        row = Text("\u2013 ", QUIET) if reason == NOT_ASKED else row
         return row.append(fit(reason, room - 2), QUIET)
     if not vote.label:
         return Text(fit(str(vote.attributes), room), QUIET)

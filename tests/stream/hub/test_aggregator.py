@@ -251,7 +251,7 @@ def refined(**more: Any) -> tuple[Count, Record]:
     count.say(0.5, record)
     verdict = only(count.vote(1.0, "happy sad fear"))
     assert (verdict.label, verdict.revision, verdict.refinement) == ("fear", 0, None)
-    assert count.votes.contested() == [record]
+    assert list(count.votes.second_stage()) == [(record, ("refiner",), True)]
     assert record.choices == ("fear", "happy", "sad")
     assert count.votes.closed(1.0) == [], "kept until the answer"
     return count, record
@@ -281,7 +281,7 @@ def test_without_words_or_without_a_close_call_nobody_is_asked() -> None:
     count.say(0.5, record)
     count.vote(1.0, "sad", 1)
     count.collect(2.0)
-    assert count.votes.contested() == []
+    assert list(count.votes.second_stage()) == []
     assert fakes.key(0) in count.votes.closed(2.0)
 
 

@@ -16,7 +16,6 @@ import zmq
 
 from abhinaya.stream.hub.main import serve
 from abhinaya.stream.run.others import Others
-from abhinaya.stream.run.plan import Remote
 from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.codec import Encoder
 from abhinaya.stream.wire.messages import (
@@ -75,7 +74,7 @@ def test_runs_of_others_are_read_once_and_our_own_not_at_all(endpoint: str) -> N
     heard: list[tuple[str, Event | Activity]] = []
     gap = Gap(stream="call", sequence=0, start=0, end=16_000, reason="full")
     end = End(stream="call", sequence=1, position=16_000)
-    others = Others(Remote(endpoint, None), "reader", "own", lambda e, run: heard.append((run, e)))
+    others = Others(endpoint, None, "reader", "own", lambda e, run: heard.append((run, e)))
     others.start()
     try:
         with hub(endpoint):

@@ -130,6 +130,11 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
         ("vad.start_threshold=0.3", "vad.end_threshold is above vad.start_threshold"),
         ("vad.max_segment_s=3", "vad.cut_search_s is not shorter than vad.max_segment_s"),
         ("vote.quorum=2", "vote.quorum = 2 is more than the number of voters"),
+        ("vote.cascade=['t1']", "vote.cascade: t1 is not a voter (known: S1)"),
+        (
+            "vote.cascade=['S1']",
+            "vote.cascade names every voter: leave one out, which is asked first",
+        ),
         ("vote.weights.s1=1", "vote.weights.s1 is not a voter, did you mean 'S1'?"),
         ("vote.temperatures.s1=1", "vote.temperatures.s1 is not a voter, did you mean 'S1'?"),
         ("supervise.beat_s=3", "supervise.silent_s is less than twice supervise.beat_s"),

@@ -18,6 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from abhinaya.models.labels import LABELS
+from abhinaya.models.vote.ensemble import NOT_ASKED
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
@@ -96,15 +97,16 @@ def test_the_summary_adds_up_what_was_planted():
         lost(3, "full"),
         verdict(4, "happy", seconds=1, missing=(Missing(voter="T1", reason="late"),)),
         verdict(5, "unknown", seconds=1, reason="0 votes of at least 1"),
-        StreamEnded(stream="call", sequence=6, position=99 * SECOND),
+        verdict(6, "sad", seconds=1, missing=(Missing(voter="T1", reason=NOT_ASKED),)),
+        StreamEnded(stream="call", sequence=7, position=99 * SECOND),
     ]
     assert summed(events).as_dict()["call"] == {
         "duration_s": 99.0,
         "ended": True,
         "reason": "",
-        "speech_s": 7.0,
-        "segments": 4,
-        "emotions_s": {"happy": 3.0, "sad": 3.0, "unknown": 1.0},
+        "speech_s": 8.0,
+        "segments": 5,
+        "emotions_s": {"happy": 3.0, "sad": 4.0, "unknown": 1.0},
         "revisions": 0,
         "incomplete": 1,
         "gaps": 2,

@@ -158,7 +158,11 @@ def test_the_hidden_test_gets_the_files_of_the_challenge(
     assert list(rows_of(rated)[0]) == ["FileName", "EmoAct", "EmoVal", "EmoDom"]
     joint = read_predictions(out / "vote.csv", "vote")["vote"]
     assert joint.models == {("vote", "majority")}
-    capsys.readouterr()
+    cascade = [*command, "--cascade", "v1,v2", "--cascade-confidence"]
+    assert main([*cascade, "0"]) == 0  # v0 is alone, so nobody disagrees
+    assert {row["EmoClass"] for row in rows_of(labels)} == {"S"}
+    assert main([*cascade, "2"]) == 1
+    assert "cascade_confidence must be in [0, 1], not 2" in capsys.readouterr().err
     assert main([*command[:1], *command[2:]]) == 0  # the first voter is gone, and its clip
     said_now = capsys.readouterr()
     assert "without an answer: 1, the first MSP-PODCAST_test3_0001" in said_now.out
