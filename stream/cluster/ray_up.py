@@ -21,8 +21,8 @@ STARTS_S: Final = 90.0
 """Seconds that the controller may take to start."""
 
 
-def up(cluster: Cluster, label: str, stop: Stop, say: Callable[[str], None]) -> None:
-    """Keep machine `label` in the cluster until asked to stop; the head also gets the controller.
+def up(cluster: Cluster, label: str, stop: Stop, say: Callable[[str], None]) -> int:
+    """Keep machine `label` in the cluster until asked to stop; return 0. The head also gets the controller.
 
     The state of the head must have the cluster already (`State.write_cluster`).
 
@@ -43,6 +43,7 @@ def up(cluster: Cluster, label: str, stop: Stop, say: Callable[[str], None]) -> 
             say(f"Ray's token is new: copy {here.token_file} to the other machines")
         stop.serving()
         keep(ray, stop, joined, say)
+        return 0
     finally:
         ray.close()
 

@@ -304,9 +304,14 @@ def make_one(
         for found in ray.util.list_named_actors(all_namespaces=True):
             if found["namespace"] == namespace and found["name"] != name:
                 ray.kill(ray.get_actor(found["name"], namespace))
-        options = {"name": name, "namespace": namespace, "label_selector": dict(labels)}
-        make = ray.remote(kind).options(
-            **options, get_if_exists=True, lifetime="detached", num_cpus=0, max_restarts=-1
+        make: Any = ray.remote(kind).options(
+            name=name,
+            namespace=namespace,
+            get_if_exists=True,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=-1,
+            label_selector=dict(labels),
         )
         ray.get(make.remote(*arguments).ready.remote(), timeout=STARTED_S)
 
