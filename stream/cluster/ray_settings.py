@@ -67,7 +67,7 @@ class Here:
 
     @property
     def temporary(self) -> Path:
-        """Folder of Ray's sockets and logs. Ray opens it to everybody, so it is in a private one."""
+        """Folder of Ray's sockets and logs. Ray opens it to all: it is in a private one."""
         return self.directory / "r"
 
     @property

@@ -22,9 +22,9 @@ STARTS_S: Final = 90.0
 
 
 def up(cluster: Cluster, label: str, stop: Stop, say: Callable[[str], None]) -> int:
-    """Keep machine `label` in the cluster until asked to stop; return 0. The head also gets the controller.
+    """Keep machine `label` in the cluster until asked to stop; return 0.
 
-    The state of the head must have the cluster already (`State.write_cluster`).
+    The head also gets the controller, which reads the cluster from the folder of the state.
 
     Raises:
         AbhinayaError: Ray cannot be started here, and waiting will not help.
