@@ -10,20 +10,18 @@ every cell.
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.cluster.config import Cluster
+from abhinaya.stream.cluster.ray_token import check_token
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.keys import (
     HUB,
     ROLES,
     Keys,
-    check_directory,
     make_keys,
     read_pair,
     read_public,
@@ -66,7 +64,8 @@ def make(cluster: Cluster) -> list[Path]:
     clients, new = client_keys(cluster.keys), []
     try:
         if cluster.config.ray is not None:
-            new += _token(Path(cluster.config.ray.token_file))
+            token = Path(cluster.config.ray.token_file)
+            new += [token] if check_token(token, make=True) else []
         for role in ROLES:
             new += _pair(clients, role, role)
         for cell in cluster.config.cells:
@@ -133,16 +132,3 @@ def _copy(file: Path, to: Path) -> list[Path]:
     unfinished.chmod(0o600)
     unfinished.rename(to)
     return [to]
-
-
-def _token(path: Path) -> list[Path]:
-    """Make the token with which Ray's processes know each other."""
-    if path.exists():
-        if path.stat().st_mode & 0o077:
-            raise NetworkError(str(path), "can be read by others", f"`chmod 600 {path}`")
-        return []
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    check_directory(path.parent)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
-    return [path]
