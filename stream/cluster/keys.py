@@ -85,12 +85,18 @@ def check(cluster: Cluster, hubs_here: bool) -> None:
         NetworkError: names every key that is missing, damaged, or open to others.
 
     """
-    faults = [str(fault) for fault in _faults(cluster, hubs_here)]
+    missing: list[str] = []
+    faults = [str(fault) for fault in _faults(cluster, hubs_here, missing)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        remedy = "`abhinaya cluster keys` makes keys once; copy them here from where they were made"
+        faults.insert(0, str(NetworkError(", ".join(missing), f"{verb} missing", remedy)))
     if faults:
         raise NetworkError("; ".join(faults))
 
 
-def _faults(cluster: Cluster, hubs_here: bool) -> Iterator[NetworkError]:
+def _faults(cluster: Cluster, hubs_here: bool, missing: list[str]) -> Iterator[NetworkError]:
+    """Yield what is wrong with keys that are there; add those that are not to `missing`."""
     if cluster.keys is None:
         return
     pairs = [(client_keys(cluster.keys), OPERATOR)]
@@ -99,19 +105,15 @@ def _faults(cluster: Cluster, hubs_here: bool) -> Iterator[NetworkError]:
         folder = cell_keys(cluster.keys, cell.name)
         pairs += [(folder, HUB)] if hubs_here else []
         if not (folder / f"{HUB}.key").exists():
-            yield _missing(folder / f"{HUB}.key")
+            missing.append(str(folder / f"{HUB}.key"))
     for folder, name in pairs:
         if not (folder / f"{name}.key_secret").exists():
-            yield _missing(folder / f"{name}.key_secret")
+            missing.append(str(folder / f"{name}.key_secret"))
             continue
         try:
             read_pair(Keys(folder, name))
         except NetworkError as error:
             yield error
-
-
-def _missing(path: Path) -> NetworkError:
-    return NetworkError(str(path), "is missing", "`abhinaya cluster keys` makes it; copy it here")
 
 
 def _pair(folder: Path, name: str, role: str = "") -> list[Path]:

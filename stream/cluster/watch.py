@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket as sockets
+import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ class Link:
         self.socket: Client = connect(context, sinks_endpoint(endpoint), self._name, own_keys)
         self._encoder, self._decoder = Encoder(), Decoder[Message](ToSink, MAX_STATES_BYTES)
         self._greeting = Greeting()
-        self._heard = float("-inf")
+        self._since, self._heard = time.monotonic(), float("-inf")
         self._status: Status | None = None
         self._down: deque[tuple[str, str]] = deque(maxlen=MAX_DOWN)
         self._refused = ""
@@ -88,7 +89,8 @@ class Link:
     def _fault(self, now: float) -> str:
         if self._refused:
             return self._refused
-        return str(self.socket.error()) if now - self._heard > self._silent_s else ""
+        silent = now - max(self._heard, self._since) > self._silent_s
+        return str(self.socket.error()) if silent else ""
 
 
 class Watch:
