@@ -41,6 +41,7 @@ OTHERS: Final = {
     "eval": "Evaluate models or predictions against labels",
     "eval emobox": "Score models by the protocol of EmoBox, beside its figures",
     "models": "List, show, fetch, check and convert models",
+    "plan": "Plan machines, GPUs and cells for a number of streams",
     "predict": "Label the clips of a manifest, also of a hidden test",
     "refine": "Let a language model revise predictions",
     "reproduce": "Reproduce a system of the challenge, from the corpus to its tables",

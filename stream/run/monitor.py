@@ -248,7 +248,7 @@ class Run:
         if not self._progress.draining:
             for spec in self._inputs.next():
                 self.supervisor.start(spec)
-            if self._plan.calls and self._progress.fronts_started:
+            if self._plan.calls is not None and self._progress.fronts_started:
                 for spec in self._inputs.push_fronts(self._plan.calls.cells()):
                     self.supervisor.start(spec)
         for front in self._inputs.fronts:
@@ -368,6 +368,6 @@ class Run:
 
     def _is_endless(self) -> bool:
         """Whether only Ctrl-C can end the run; then Ctrl-C is its normal end."""
-        if self._plan.supply is not None or self._plan.calls:
+        if self._plan.supply is not None or self._plan.calls is not None:
             return self._plan.follows or self._plan.calls is not None
         return self._inputs.is_endless()
