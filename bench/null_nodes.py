@@ -72,13 +72,16 @@ def specs(path: str) -> list[Spec]:
     return [Spec("relay", _MODULE, ("--bare-relay",)), *bare]
 
 
-def null_specs(busy_s: Mapping[str, float]) -> list[Spec]:
-    """Return a hub and null nodes that take such times for each task."""
+def null_specs(busy_s: Mapping[str, float], where: Sequence[str] = ()) -> list[Spec]:
+    """Return a hub and null nodes that take such times for each task.
+
+    `where`: `--endpoint` and `--keys` of a hub beyond this run; none: that of the run.
+    """
     nodes = [
-        Spec(name, _MODULE, ("--null", name, "--busy-s", f"{busy_s[name]}"), services=(name,))
-        for name in NEEDS
+        Spec(name, _MODULE, ("--null", name, "--busy-s", f"{busy}", *where), services=(name,))
+        for name, busy in busy_s.items()
     ]
-    return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
+    return [Spec("hub", "abhinaya.stream.hub.main", tuple(where)), *nodes]
 
 
 @contextmanager
@@ -174,12 +177,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     role.add_argument("--bare-node", choices=BARE_NODES)
     role.add_argument("--bare-relay", action="store_true")
     parser.add_argument("--busy-s", type=float, default=0.0)
+    parser.add_argument("--endpoint")
+    parser.add_argument("--keys", type=Path)
     args = parser.parse_args(argv)
-    endpoint = f"ipc://{args.directory}"
+    endpoint = args.endpoint or f"ipc://{args.directory}"
 
     def body(stop: Stop) -> int:
         if args.null:
-            return null_node(endpoint, args.null, stop, args.busy_s)
+            keys = Keys(args.keys, "node") if args.keys else None
+            return null_node(endpoint, args.null, stop, args.busy_s, keys)
         return bare_node(endpoint, args.bare_node) if args.bare_node else bare_relay(endpoint)
 
     return run_child(args.null or args.bare_node or "relay", args.directory, args.lifeline, body)

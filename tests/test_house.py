@@ -41,7 +41,7 @@ ORDER = (
     "stream/__main__.py",
     "train", "train/data", "train/recipes", "train/learners", "train/loop", "train/eval",
     "train/ensemble", "train/tiny", "train/cli.py", "train/__main__.py",
-    "bench", "bench/quality", "bench/reproduce", "bench/cli.py",
+    "bench", "bench/quality", "bench/reproduce", "bench/capacity", "bench/cli.py",
 )  # fmt: skip
 """The rooms, lower to higher: an import goes down or stays in its room. A folder stands for all in
 it that has no entry of its own."""
