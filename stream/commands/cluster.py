@@ -70,13 +70,24 @@ def _up(argv: Sequence[str]) -> int:
     cluster = load(args.file)
     state = State(cluster.state)
     if cluster.config.on_ray:
-        _machine(cluster, args.machine)
-        raise ConfigError(str(args.file), "the engine ray is not ready yet", "use engine = local")
+        return _up_on_ray(args.file, cluster, state, _machine(cluster, args.machine))
     if state.runs():
         return _hand_over(args.file, cluster, state)
     _begin(cluster, state, True)
     with run_directory() as directory, logs_kept(directory, PROGRAM):
         return run_alone("cluster", lambda stop: _run_here(cluster, directory, stop))
+
+
+def _up_on_ray(file: Path, cluster: Cluster, state: State, label: str) -> int:
+    from abhinaya.stream.cluster import ray_up
+
+    if any(machine.head and machine.label == label for machine in cluster.config.machines):
+        if ray_up.runs(cluster, label):
+            return _hand_over(file, cluster, state)
+        _begin(cluster, state, False)
+        state.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.write_cluster(cluster)
+    return run_alone("cluster", lambda stop: ray_up.up(cluster, label, stop, _say))
 
 
 def _begin(cluster: Cluster, state: State, hubs_here: bool) -> None:
