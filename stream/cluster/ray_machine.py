@@ -258,6 +258,18 @@ def _locked(here: Here) -> IO[str]:
     return lock
 
 
+def is_locked(here: Here) -> bool:
+    """Whether another process has taken the folder."""
+    try:
+        with (here.directory / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _check_port(here: Here) -> None:
     """Refuse a port at which another program answers: Ray's head would share it silently."""
     if reachable(here):

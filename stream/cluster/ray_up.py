@@ -11,7 +11,7 @@ from typing import Final
 from abhinaya.models.command_line import version
 from abhinaya.stream.cluster import ray_settings
 from abhinaya.stream.cluster.config import Cluster
-from abhinaya.stream.cluster.ray_machine import RayHere, keep
+from abhinaya.stream.cluster.ray_machine import RayHere, is_locked, keep
 from abhinaya.stream.cluster.ray_settings import Here
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.wire.child import Stop, read_exit_report
@@ -46,6 +46,11 @@ def up(cluster: Cluster, label: str, stop: Stop, say: Callable[[str], None]) -> 
         return 0
     finally:
         ray.close()
+
+
+def is_up(cluster: Cluster, label: str) -> bool:
+    """Whether another `abhinaya cluster up` keeps this machine in the cluster."""
+    return is_locked(ray_settings.of(cluster, label, version()))
 
 
 def _start_controller(here: Here) -> None:
