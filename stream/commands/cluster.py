@@ -83,7 +83,7 @@ def _up_on_ray(file: Path, cluster: Cluster, state: State, label: str) -> int:
     """Join this machine; on the head of a cluster that is up, change the cluster."""
     is_head = next(m.head for m in cluster.config.machines if m.label == label)
     keys.check(cluster, label)
-    if is_head and ray_up.is_up(cluster, label):
+    if is_head and ray_up.runs(cluster, label):
         return _hand_over(file, cluster, state)
     if is_head:
         _begin(state)

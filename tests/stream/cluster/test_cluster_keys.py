@@ -72,7 +72,7 @@ def test_each_machine_needs_only_the_keys_of_what_may_run_there(tmp_path: Path) 
         with pytest.raises(NetworkError) as caught:
             keys.check(three, label)
         needed[label] = {
-            "/".join(Path(part.rpartition(": ")[0] or part).parts[-2:])
+            "/".join(Path(part.rstrip(":")).parts[-2:])
             for part in str(caught.value).partition(" are missing")[0].split(", ")
         }
     assert needed == {
