@@ -15,8 +15,9 @@ from starlette.routing import BaseRoute
 
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.serve.app import Gateway, Service
-from abhinaya.stream.serve.board import Board, Row
+from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import AudioFormat, Call
+from abhinaya.stream.serve.rows import Row
 from abhinaya.stream.serve.telephony import listen, media_streams
 from abhinaya.stream.serve.telephony.audiosocket import AudioSocketServer
 from abhinaya.stream.serve.telephony.siprec.server import RecordingServer
