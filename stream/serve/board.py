@@ -175,8 +175,12 @@ class Board:
     def cell_status(self, cell: str, status: Status | None, now_unix_s: float) -> None:
         """Send the status of the hub of a cell to the readers; None: it does not answer."""
         if cell:
-            silent = {"schema": SCHEMA, "stream": None}
-            body = (to_dict(status, now_unix_s) if status is not None else silent) | {"type": "cell_status", "cell": cell, "answers": status is not None}
+            said = (
+                {"schema": SCHEMA, "stream": None}
+                if status is None
+                else to_dict(status, now_unix_s)
+            )
+            body = said | {"type": "cell_status", "cell": cell, "answers": status is not None}
             self.send(Item(0, 0, encoded(0, 0, body)))
 
     def watch(self, check: Callable[[], None]) -> None:
