@@ -27,8 +27,7 @@ from abhinaya.stream.run.progress import Progress
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests, workers_of
-from abhinaya.stream.sinks.base import Sink
-from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -248,7 +247,7 @@ class Run:
         if not self._progress.draining:
             for spec in self._inputs.next():
                 self.supervisor.start(spec)
-            if self._plan.calls and self._progress.fronts_started:
+            if self._plan.calls is not None and self._progress.fronts_started:
                 for spec in self._inputs.push_fronts(self._plan.calls.cells()):
                     self.supervisor.start(spec)
         for front in self._inputs.fronts:
@@ -368,6 +367,6 @@ class Run:
 
     def _is_endless(self) -> bool:
         """Whether only Ctrl-C can end the run; then Ctrl-C is its normal end."""
-        if self._plan.supply is not None or self._plan.calls:
+        if self._plan.supply is not None or self._plan.calls is not None:
             return self._plan.follows or self._plan.calls is not None
         return self._inputs.is_endless()
