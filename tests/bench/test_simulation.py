@@ -118,7 +118,7 @@ def test_a_sample_of_cells_stands_for_all() -> None:
         whole = run(plan, figures, config, factor=factor, sample=0)
         some = run(plan, figures, config, factor=factor, sample=3)
         assert (whole.simulated, some.simulated) == (6, 3)
-        assert some.latency_s["p95"] == pytest.approx(whole.latency_s["p95"], rel=0.15)
+        assert some.latency_s["p95"] == pytest.approx(whole.latency_s["p95"], rel=0.25)
         assert some.left_out == pytest.approx(whole.left_out, abs=0.05)
         assert some.lost_votes == pytest.approx(whole.lost_votes, abs=0.01)
         assert whole.gaps == some.gaps == 0
