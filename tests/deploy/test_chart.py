@@ -28,7 +28,7 @@ from abhinaya.stream.cells.map import decode
 pytestmark = needs_helm
 
 KEYS = {name: letter * 40 for name, letter in (("a", "A"), ("b", "B"), ("c", "C"))}
-SERVICE = {"minimum": 1, "maximum": 4, "offers": ["asr", "S1"], "cpus": 2, "gpus": 0}
+SERVICE = {"minimum": 1, "maximum": 4, "gives": ["asr", "S1"], "cpus": 2, "gpus": 0}
 VALUES: dict[str, Any] = {
     "epoch": 1_796_028_000,
     "settings": ["supervise.silent_s=4"],
@@ -38,7 +38,7 @@ VALUES: dict[str, Any] = {
         {"name": "c", "key": KEYS["c"], "state": "gone"},
     ],
     "services": {
-        "asr": {**SERVICE, "memory": "1Gi"},
+        "asr": SERVICE,
         "S2": {**SERVICE, "maximum": 1, "gpus": 1, "memory": "40Gi", "torch": True},
     },
     "models": {"claim": "weights"},
@@ -316,7 +316,7 @@ def test_a_profile_of_ones_own_goes_to_all(tmp_path: Path) -> None:
         ({"cells": [{"name": "a", "key": KEYS["a"], "stat": "open"}]}, "'stat' not allowed"),
         ({"epoch": 0}, "/epoch"),
         ({"gateway": {"role": "reader"}}, "/gateway/role"),
-        ({"services": {"asr": {**SERVICE, "memory": "1Gi", "gpus": 0.5}}}, "/services/asr/gpus"),
+        ({"services": {"asr": {**SERVICE, "gpus": 0.5}}}, "/services/asr/gpus"),
         ({"profile": "file"}, "profileFile"),
         ({"ingress": {"enabled": True}}, "ingress.host"),
     ],
