@@ -26,6 +26,7 @@ from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.settings.config import Config, DeadlineConfig, FlowConfig, WorkerConfig
 from abhinaya.stream.wire.child import Stop, run_child
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Beat,
     Introduce,
@@ -71,13 +72,16 @@ def specs(path: str) -> list[Spec]:
     return [Spec("relay", _MODULE, ("--bare-relay",)), *bare]
 
 
-def null_specs(busy_s: Mapping[str, float]) -> list[Spec]:
-    """Return a hub and null nodes that take such times for each task."""
+def null_specs(busy_s: Mapping[str, float], where: Sequence[str] = ()) -> list[Spec]:
+    """Return a hub and null nodes that take such times for each task.
+
+    `where`: `--endpoint` and `--keys` of a hub beyond this run; none: that of the run.
+    """
     nodes = [
-        Spec(name, _MODULE, ("--null", name, "--busy-s", f"{busy_s[name]}"), services=(name,))
-        for name in NEEDS
+        Spec(name, _MODULE, ("--null", name, "--busy-s", f"{busy}", *where), services=(name,))
+        for name, busy in busy_s.items()
     ]
-    return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
+    return [Spec("hub", "abhinaya.stream.hub.main", tuple(where)), *nodes]
 
 
 @contextmanager
@@ -91,9 +95,11 @@ def null_nodes(busy_s: float = 0.0) -> Iterator[None]:
         yield
 
 
-def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> int:
+def null_node(
+    endpoint: str, service: str, stop: Stop, busy_s: float = 0.0, keys: Keys | None = None
+) -> int:
     """Answer every task at once, or one after the other with `busy_s` for each."""
-    socket = connect(zmq.Context(), workers_endpoint(endpoint), service)
+    socket = connect(zmq.Context(), workers_endpoint(endpoint), service, keys)
     encoder, decoder = Encoder(), Decoder[Message](ToNode)
     votes = service != "asr"
     made: dict[str, Any] = {"model": "null", "version": "0", "licence": "none"}
@@ -171,12 +177,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     role.add_argument("--bare-node", choices=BARE_NODES)
     role.add_argument("--bare-relay", action="store_true")
     parser.add_argument("--busy-s", type=float, default=0.0)
+    parser.add_argument("--endpoint")
+    parser.add_argument("--keys", type=Path)
     args = parser.parse_args(argv)
-    endpoint = f"ipc://{args.directory}"
+    endpoint = args.endpoint or f"ipc://{args.directory}"
 
     def body(stop: Stop) -> int:
         if args.null:
-            return null_node(endpoint, args.null, stop, args.busy_s)
+            keys = Keys(args.keys, "node") if args.keys else None
+            return null_node(endpoint, args.null, stop, args.busy_s, keys)
         return bare_node(endpoint, args.bare_node) if args.bare_node else bare_relay(endpoint)
 
     return run_child(args.null or args.bare_node or "relay", args.directory, args.lifeline, body)

@@ -44,6 +44,7 @@ from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Spec, Supervisor
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
@@ -114,13 +115,14 @@ class HubCarrier:
         streams: int,
         services: Set[str] = NEEDS.keys(),
         speech: Sequence[Payload] | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self._names = [f"stream-{i}" for i in range(streams)]
         self._services = services
         self._speech = speech or [Payload.of(np.zeros(SEGMENT_SAMPLES, np.int16))]
-        self._recorder = Recorder(endpoint, "recorder", RUN)
+        self._recorder = Recorder(endpoint, "recorder", RUN, keys)
         self._context = zmq.Context()
-        self._socket = connect(self._context, workers_endpoint(endpoint), "front")
+        self._socket = connect(self._context, workers_endpoint(endpoint), "front", keys)
         self._encoder = Encoder()
         self._up: set[str] = set()
         self._meet()

@@ -20,7 +20,7 @@ import numpy as np
 from abhinaya.stream.errors import WireError
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
-from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.run.ledger import Ledger
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.sinks.events import to_dict
 from abhinaya.stream.wire.codec import (

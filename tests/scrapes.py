@@ -8,6 +8,7 @@ import fakes
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from abhinaya.stream.run.supervisor import Spec
+from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.wire import messages as m
 
@@ -46,9 +47,10 @@ def status(**changes: Any) -> m.Status:
     return m.Status(**(fields | changes))
 
 
-def filled(clock: Clock | None = None) -> Metrics:
+def filled(statuses: Statuses | None = None) -> Metrics:
     """Metrics after a bit of everything."""
-    metrics = Metrics(fakes.config(), clock or Clock())
+    statuses = statuses or Statuses()
+    metrics = Metrics(fakes.config(), statuses)
     missing = (m.Missing(voter="T2", reason="no transcript: S1-0 was killed by SIGKILL"),)
     for event in (
         m.StreamStarted(info=fakes.info("anna", live=True)),
@@ -59,9 +61,9 @@ def filled(clock: Clock | None = None) -> Metrics:
         fakes.verdict(0, "bert", label="unknown", reason="2 votes of at least 3"),
         fakes.gap(1, "anna", reason="overload: 9 later segments were waiting"),
         m.StreamEnded(stream="cora", sequence=0, position=0, reason="the line of cora was cut"),
-        status(),
     ):
         metrics.write(event, NOW)
+    statuses.cell_status("", status(), NOW)
     metrics.restarts = {Spec("hub", "abhinaya.stream.hub.main").kind: 1, "S1": 2}
     metrics.traffic.frames["twilio", "0"] += 50
     metrics.traffic.lost["twilio"] += 2

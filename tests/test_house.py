@@ -25,6 +25,7 @@ from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.settings.config import encode
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.child import leave_hub
 from abhinaya.stream.wire.messages import Status
 
 FOLDERS = ("models", "client", "stream", "train", "bench")
@@ -40,7 +41,7 @@ ORDER = (
     "stream/__main__.py",
     "train", "train/data", "train/recipes", "train/learners", "train/loop", "train/eval",
     "train/ensemble", "train/tiny", "train/cli.py", "train/__main__.py",
-    "bench", "bench/quality", "bench/reproduce", "bench/cli.py",
+    "bench", "bench/quality", "bench/reproduce", "bench/capacity", "bench/cli.py",
 )  # fmt: skip
 """The rooms, lower to higher: an import goes down or stays in its room. A folder stands for all in
 it that has no entry of its own."""
@@ -391,7 +392,8 @@ def test_hub_and_front_are_light_also_at_work(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(encode(fakes.config()))
     call = str(ROOT / "bench" / "demo" / "call.opus")
     call_input = AssignedInput(name="call", config=InputConfig(what=call))
-    assignment = Assignment(front="front-0", endpoint=endpoint, run="run", inputs=(call_input,))
+    assignment = Assignment(front="front-0", run="run", inputs=(call_input,))
+    leave_hub(tmp_path, "front-0", endpoint)
     (tmp_path / "front-0.json").write_bytes(msgspec.json.encode(assignment))
     reading, writing = os.pipe()
     shared = ["--directory", str(tmp_path), "--lifeline", str(reading)]

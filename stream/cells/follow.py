@@ -56,6 +56,15 @@ class Follow:
         """Forget a front."""
         del self._places[front]
 
+    @property
+    def fronts(self) -> list[str]:
+        """The fronts that are placed."""
+        return list(self._places)
+
+    def has(self, front: str) -> bool:
+        """Whether a front is placed."""
+        return front in self._places
+
     def cell_of(self, front: str) -> Cell:
         """Return the cell of a front."""
         return self._places[front].cell

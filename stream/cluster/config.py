@@ -20,7 +20,7 @@ class MachineConfig:
 
     label: str = setting(doc="its name in this file")
     address: str = setting(
-        LOOPBACK, doc="IP address at which the other machines reach it, in a private network"
+        LOOPBACK, doc="IPv4 address at which the other machines reach it, in a private network"
     )
     head: bool = setting(
         False, doc="whether Ray's head and the controller run here; hubs run elsewhere"

@@ -38,7 +38,7 @@ def _machines(config: ClusterConfig) -> Iterator[str]:
         if not LABEL.fullmatch(machine.label):
             yield f"machines[{index}].label = {machine.label!r} does not fit: use letters, digits"
         if _ip(machine.address) is None:
-            yield f"machines[{index}].address = {machine.address!r} is not an IP address"
+            yield f"machines[{index}].address = {machine.address!r} is not an IPv4 address"
     if config.on_ray:
         for address in _doubles(machine.address for machine in config.machines):
             yield f"two machines have the address {address}: give each its own"
@@ -139,9 +139,9 @@ def _ray(ray: RayConfig) -> Iterator[str]:
         yield f"ray.redis = {ray.redis!r} does not fit: write HOST:PORT"
 
 
-def _ip(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip(address: str) -> ipaddress.IPv4Address | None:
     try:
-        return ipaddress.ip_address(address)
+        return ipaddress.IPv4Address(address)
     except ValueError:
         return None
 

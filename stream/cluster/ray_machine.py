@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
@@ -76,8 +76,10 @@ class RayHere:
         """What Ray says while it starts."""
         return self._here.directory / "start.log"
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Take the folder, end what an earlier run left behind, and check what can be checked.
+
+        Return whether Ray's token was made now.
 
         Raises:
             AbhinayaError: names what is wrong, and the remedy.
@@ -88,8 +90,9 @@ class RayHere:
         _check_address(here)
         _make_private(here.directory)
         self._lock = _locked(here)
-        check_token(here.token_file, make=here.machine.head)
+        new = check_token(here.token_file, make=here.machine.head)
         self.stop()
+        return new
 
     def start(self) -> None:
         """Start Ray, and join the cluster.
@@ -125,7 +128,7 @@ class RayHere:
                 code = ended.returncode
             except subprocess.TimeoutExpired:
                 code = -signal.SIGKILL
-        found = dict(_marked(here.directory))
+        found = dict(self.processes())
         if code or "raylet" not in found.values():
             self.stop()
             raise explain(here, self.log.read_text("utf-8", "replace"), self.log)
@@ -133,6 +136,18 @@ class RayHere:
             if name in ("raylet", "gcs_server"):
                 with contextlib.suppress(ProcessLookupError):
                     self._watched[os.pidfd_open(pid)] = name
+
+    def processes(self) -> list[tuple[int, str]]:
+        """Return (process id, name of the program) of all that belongs to Ray here."""
+        mark, found = f"{DIRECTORY}={self._here.directory}".encode(), []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdecimal() and int(folder.name) != os.getpid():
+                with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+                    if mark in (folder / "environ").read_bytes().split(b"\0"):
+                        program = (folder / "cmdline").read_bytes().partition(b"\0")[0]
+                        name = os.path.basename(program).decode("utf-8", "replace")
+                        found.append((int(folder.name), name))
+        return found
 
     def dead(self) -> str:
         """Return the name of a process whose death ends Ray here; empty while all live."""
@@ -150,7 +165,7 @@ class RayHere:
         for kind, patience_s in ENDS_S.items():
             deadline = time.monotonic() + patience_s
             asked: set[int] = set()
-            while found := {p for p, name in _marked(self._here.directory) if kind in ("", name)}:
+            while found := {p for p, name in self.processes() if kind in ("", name)}:
                 over = time.monotonic() > deadline
                 for pid in found if over else found - asked:
                     with contextlib.suppress(ProcessLookupError):
@@ -205,17 +220,6 @@ def reachable(here: Here) -> bool:
         return False
 
 
-def _marked(directory: Path) -> Iterator[tuple[int, str]]:
-    """Yield (process id, name of the program) of every process that belongs to Ray here."""
-    mark = f"{DIRECTORY}={directory}".encode()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and int(folder.name) != os.getpid():
-            with contextlib.suppress(OSError):  # it has ended, or belongs to another user
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    program = (folder / "cmdline").read_bytes().partition(b"\0")[0]
-                    yield int(folder.name), os.path.basename(program).decode("utf-8", "replace")
-
-
 def _check_address(here: Here) -> None:
     """Refuse to start on a machine that has not the address of the file: labels would mix."""
     address = here.machine.address
@@ -255,12 +259,10 @@ def _locked(here: Here) -> IO[str]:
 
 
 def _check_port(here: Here) -> None:
-    try:
-        with socket.create_server(("", here.ray.port)):
-            pass
-    except OSError as error:
-        reason = f"cannot be used here: {error.strerror}"
-        raise ConfigError(f"[ray] port = {here.ray.port}", reason, "choose another port") from error
+    """Refuse a port at which another program answers: Ray's head would share it silently."""
+    if reachable(here):
+        reason = "is taken on this machine"
+        raise ConfigError(f"[ray] port = {here.ray.port}", reason, "choose another port")
 
 
 def _check_redis(here: Here) -> None:

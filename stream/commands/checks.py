@@ -62,9 +62,9 @@ def _without_effect(args: argparse.Namespace, whats: Sequence[str]) -> Iterator[
         yield "endless", "name an http address"
     if not args.output:
         yield "append", "add --output FILE.jsonl"
-    if not args.hub:
-        yield "keys", "add --hub ENDPOINT"
-        yield "key_name", "add --hub ENDPOINT"
+    if not (args.hub or args.cells):
+        yield "keys", "add --hub ENDPOINT or --cells"
+        yield "key_name", "add --hub ENDPOINT or --cells"
     if not args.feed:
         yield from ((flag, "add --feed URL") for flag in ("follow", "keep", "feed_state", "newest"))
 

@@ -41,6 +41,7 @@ OTHERS: Final = {
     "eval": "Evaluate models or predictions against labels",
     "eval emobox": "Score models by the protocol of EmoBox, beside its figures",
     "models": "List, show, fetch, check and convert models",
+    "plan": "Plan machines, GPUs and cells for a number of streams",
     "predict": "Label the clips of a manifest, also of a hidden test",
     "refine": "Let a language model revise predictions",
     "reproduce": "Reproduce a system of the challenge, from the corpus to its tables",
@@ -49,6 +50,7 @@ OTHERS: Final = {
 """Descriptions of the commands of other folders."""
 
 FILES: Final = {
+    "cluster": "Run cells of hubs and nodes, on this machine or on several",
     "convert": "Convert the JSON lines of a run into another format",
     "doctor": "Check that this machine can run a profile; print what is missing",
     "report": "Make one HTML page from the JSON lines of a run",

@@ -12,7 +12,7 @@ from typing import Final
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import naming_the_extra
 from abhinaya.models.text import say
-from abhinaya.stream.commands.stream import add_keys, remote_of
+from abhinaya.stream.commands.stream import add_cells, add_keys, hubs_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
@@ -54,7 +54,7 @@ def _serve(argv: Sequence[str]) -> int:
     config = with_rules(load_line_up(args), args.rules)
     tls = (args.tls_cert, args.tls_key) if args.tls_cert else None
     place = Place(args.host, args.port, args.data.expanduser(), tls, tuple(args.trusted_proxy))
-    remote = remote_of("abhinaya serve", args.join, args, config)
+    cells, keys = hubs_of("abhinaya serve", args.join, args, config)
     with ExitStack() as stack:
         more: list[Sink] = [Logged()] if log is not None else []
         if args.traces:
@@ -65,7 +65,8 @@ def _serve(argv: Sequence[str]) -> int:
             config,
             place,
             Said(),
-            remote=remote,
+            cells=cells,
+            keys=keys,
             accept_noncommercial=args.accept_noncommercial,
             plays_demo=args.demo,
             more=more,
@@ -185,6 +186,8 @@ def _parser() -> Parser:
     run.add_argument(
         "--accept-noncommercial", action="store_true", help="your use is not commercial"
     )
-    run.add_argument("--join", metavar="ENDPOINT", help="use a running hub, and read its events")
+    hubs = run.add_mutually_exclusive_group()
+    hubs.add_argument("--join", metavar="ENDPOINT", help="use a running hub, and read its events")
+    add_cells(hubs)
     add_keys(run)
     return parser

@@ -15,6 +15,13 @@ from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
 from abhinaya.models.interrupts import INTERRUPTS, exit_code, exit_code_of
 from abhinaya.models.text import say, say_traceback
+from abhinaya.stream.cells.source import (
+    TOKEN,
+    CellSource,
+    FixedCells,
+    check_cells,
+    open_source,
+)
 from abhinaya.stream.commands.checks import (
     check_outputs,
     fault_of,
@@ -26,6 +33,7 @@ from abhinaya.stream.errors import (
     EXIT_OK,
     AbhinayaError,
     ModelError,
+    NetworkError,
     SinkError,
     SourceError,
 )
@@ -33,7 +41,7 @@ from abhinaya.stream.front.vad import find_model
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.run.directory import logs_kept, make_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
-from abhinaya.stream.run.plan import Plan, Remote
+from abhinaya.stream.run.plan import Plan
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
@@ -42,7 +50,6 @@ from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.wire.keys import Keys
-from abhinaya.stream.wire.sockets import check_client
 
 EPILOG = """\
 examples:
@@ -114,7 +121,7 @@ def _main(argv: Sequence[str] | None) -> int:
     config = with_rules(load_line_up(args), args.rules)
     senders = open_senders(config.rules, os.environ)
     inputs = read_inputs(args)
-    remote = remote_of("abhinaya-stream", args.hub, args, config)
+    cells, keys = hubs_of("abhinaya-stream", args.hub, args, config)
     faults = {item: fault for item in inputs if (fault := fault_of(item))}
     readable = tuple(item for item in inputs if item not in faults)
     if faults and not readable and not args.feed:
@@ -127,11 +134,12 @@ def _main(argv: Sequence[str] | None) -> int:
         plan = Plan(
             config,
             readable,
-            remote,
+            cells,
             args.accept_noncommercial,
             feeds,
             args.follow,
             tuple(faults.values()),
+            keys=keys,
         )
         sinks = stack.enter_context(
             closing(open_sinks(args.format, args.output, args.view, append=args.append))
@@ -148,25 +156,28 @@ def _main(argv: Sequence[str] | None) -> int:
         return sinks.fault.exit_code if sinks.fault else code
 
 
-def remote_of(
+def hubs_of(
     program: str, endpoint: str | None, args: argparse.Namespace, config: Config
-) -> Remote | None:
-    """Return the standing hub that was named; without one, check the models of our own.
+) -> tuple[CellSource | None, Keys | None]:
+    """Return the hubs that others run, and our keys; without such hubs, check our own models.
 
     Raises:
-        AbhinayaError: the keys or the models cannot be used.
+        AbhinayaError: the map, the keys or the models cannot be used.
 
     """
-    if endpoint:
-        remote = Remote(endpoint, keys_of(args.keys, args.key_name))
-        check_client(endpoint, remote.keys)
-        return remote
+    if endpoint or args.cells:
+        keys = keys_of(args.keys, args.key_name)
+        cells = FixedCells(endpoint) if endpoint else open_source(args.cells, os.environ)
+        check_cells(cells.current, keys)
+        if cells.current.choose("") is None:
+            raise NetworkError(f"map of cells {args.cells}", "has no open cell", "start one")
+        return cells, keys
     find_model()
     if wrong := [*faults_of_models(config, args.accept_noncommercial)]:
         refuse(program, wrong)
     for text in unpinned_models(config):
         say(f"{program}: {text}", file=sys.stderr)
-    return None
+    return None, None
 
 
 def refuse(program: str, faults: Iterable[AbhinayaError]) -> NoReturn:
@@ -175,6 +186,16 @@ def refuse(program: str, faults: Iterable[AbhinayaError]) -> NoReturn:
     for fault in others:
         say(f"{program}: {fault}", file=sys.stderr)
     raise last
+
+
+def add_cells(parser: argparse._ActionsContainer) -> None:
+    """Add the flag for the hubs of a cluster."""
+    parser.add_argument(
+        "--cells",
+        metavar="FILE|URL",
+        help="use the hubs of a cluster: a map of cells, or the gateway that serves it (its token "
+        f"in ${TOKEN}; docs/cells.md)",
+    )
 
 
 def add_keys(parser: argparse._ActionsContainer) -> None:
@@ -233,7 +254,9 @@ def _parser() -> Parser:
     run.add_argument(
         "--accept-noncommercial", action="store_true", help="your use is not commercial"
     )
-    run.add_argument("--hub", metavar="ENDPOINT", help="use a running hub")
+    hubs = run.add_mutually_exclusive_group()
+    hubs.add_argument("--hub", metavar="ENDPOINT", help="use a running hub")
+    add_cells(hubs)
     add_keys(run)
     return parser
 

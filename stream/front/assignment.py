@@ -24,13 +24,16 @@ class AssignedInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The work of one front. The supervisor writes it to a file."""
+    """The work of one front. The main process writes it to a file.
+
+    Where its hub is stands in another one (`child.hub_of`), since that may change at any time.
+    """
 
     front: str
-    endpoint: str
-    """Address of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
+    cell: str = ""
+    """Of a push front: the name of its cell. The gateway sends it the calls of this cell."""
     run: str
     """Id of the run: the hub tells streams of the same name in different runs apart by it."""
     inputs: tuple[AssignedInput, ...]

@@ -12,7 +12,7 @@ import zmq
 from abhinaya.models.text import unpack
 from abhinaya.stream.front.assignment import Assignment
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.wire.child import Stop, run_child
+from abhinaya.stream.wire.child import Stop, hub_of, run_child
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.sockets import connect, workers_endpoint
@@ -38,12 +38,31 @@ def run_front(argv: Sequence[str] | None, serve: Serve) -> int:
     )
 
 
+class Place:
+    """Where the hub of a front is, as the main process has written it."""
+
+    def __init__(self, directory: Path, front: str) -> None:
+        self._directory, self._front = directory, front
+        self.endpoint, self.server = hub_of(directory, front)
+
+    def moved(self) -> bool:
+        """Whether the hub is somewhere else since the last look."""
+        before, found = (self.endpoint, self.server), hub_of(self._directory, self._front)
+        if not found[0] or found == before:
+            return False
+        self.endpoint, self.server = found
+        return True
+
+
 @contextmanager
-def connected(assignment: Assignment) -> Iterator[Client]:
+def connected(assignment: Assignment, place: Place) -> Iterator[Client]:
     """Lend the socket to the hub; it is closed at the end."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
-    socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)
+    keys = None
+    if assignment.keys:
+        directory, name = assignment.keys
+        keys = Keys(Path(directory), name, place.server)
+    socket = connect(context, workers_endpoint(place.endpoint), assignment.front, keys)
     try:
         yield socket
     finally:

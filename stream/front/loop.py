@@ -22,6 +22,7 @@ import zmq
 
 from abhinaya.stream.clock import to_samples, unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
+from abhinaya.stream.front.child import Place
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import CATCH_UP, Item, LatestOnly, Outbox
 from abhinaya.stream.front.reader import Feed, Reader
@@ -53,7 +54,7 @@ from abhinaya.stream.wire.messages import (
     ToFront,
     Welcome,
 )
-from abhinaya.stream.wire.sockets import messages, send
+from abhinaya.stream.wire.sockets import messages, send, workers_endpoint
 
 POLL_MS: Final = 100
 NOT_KEPT: Final = "the hub did not answer, and later audio took the place (flow.kept_s)"
@@ -68,7 +69,8 @@ Note = Callable[[dict[str, int]], None]
 class Front:
     """The loop of the main thread. `remarks` has pairs (input, text).
 
-    `stays` is the id of the run if feeds come and go (`add`) until the front is asked to stop.
+    `place` says where the hub is; None: it never moves. `stays` is the id of the run if feeds come
+    and go (`add`) until the front is asked to stop.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Front:
         socket: Client,
         remarks: queue.SimpleQueue[tuple[str, str]],
         report: Report,
+        place: Place | None = None,
         note: Note = lambda reached: None,
         stays: str = "",
     ) -> None:
@@ -90,6 +93,7 @@ class Front:
         self._socket = socket
         self._remarks = remarks
         self._report = report
+        self._place = place
         self._note = note
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToFront, MAX_STATES_BYTES)
@@ -129,6 +133,7 @@ class Front:
                 if self._greeting.accepted:
                     self._send(Beat(name=self._name))
                 self._note_reached()
+                self._follow()
             if self._greeting.is_due(now):
                 self._greet()
             if stop.asked:
@@ -154,6 +159,12 @@ class Front:
         """Read these inputs too, each call the streams of one input; any thread may call this."""
         self._new.put(feeds)
         wake(self._writing)
+
+    def _follow(self) -> None:
+        """Connect to the hub where it is now, and greet it like one that was restarted."""
+        if self._place and self._place.moved():
+            self._socket.move(workers_endpoint(self._place.endpoint), self._place.server)
+            self._greeting = Greeting()
 
     def _take_new(self) -> None:
         while not self._new.empty():

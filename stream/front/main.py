@@ -9,7 +9,7 @@ from pathlib import Path
 
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.front.assignment import Assignment
-from abhinaya.stream.front.child import connected, run_front
+from abhinaya.stream.front.child import Place, connected, run_front
 from abhinaya.stream.front.loop import Front
 from abhinaya.stream.front.opening import open_feed
 from abhinaya.stream.front.reader import Feed
@@ -37,10 +37,11 @@ def serve(run: configuration.Config, assignment: Assignment, directory: Path, st
             report(assigned.name, error)
     if not feeds:
         return 0
-    note = Notes(directory, assignment.front)
+    note, place = Notes(directory, assignment.front), Place(directory, assignment.front)
     try:
-        with connected(assignment) as socket:
-            return Front(assignment.front, run, feeds, socket, remarks, report, note).run(stop)
+        with connected(assignment, place) as socket:
+            front = Front(assignment.front, run, feeds, socket, remarks, report, place, note)
+            return front.run(stop)
     finally:
         for feed in feeds:
             if feed.source is not None:

@@ -23,7 +23,7 @@ import zmq
 from abhinaya.models.text import say_traceback
 from abhinaya.stream.errors import ProcessError, SourceError, WireError
 from abhinaya.stream.front.assignment import AssignedInput, Assignment
-from abhinaya.stream.front.child import connected, run_front
+from abhinaya.stream.front.child import Place, connected, run_front
 from abhinaya.stream.front.loop import Front
 from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings import config as configuration
@@ -90,8 +90,9 @@ class _Intake:
         socket.linger = 0
         socket.identity = b"push-" + secrets.token_hex(8).encode()
         socket.connect(os.fsencode(push_endpoint(str(directory))))  # type: ignore[arg-type]
+        here = Here(incarnation=str(os.getpid()), cell=self._assignment.cell)
         try:
-            socket.send_multipart(encode(Here(incarnation=str(os.getpid()))))
+            socket.send_multipart(encode(here))
             while True:
                 socket.poll(POLL_MS)
                 while (frames := receive(socket)) is not None:
@@ -206,7 +207,8 @@ def serve(run: configuration.Config, assignment: Assignment, directory: Path, st
 
     """
     remarks: Remarks = queue.SimpleQueue()
-    with connected(assignment) as socket:
+    place = Place(directory, assignment.front)
+    with connected(assignment, place) as socket:
         front = Front(
             assignment.front,
             run,
@@ -214,6 +216,7 @@ def serve(run: configuration.Config, assignment: Assignment, directory: Path, st
             socket,
             remarks,
             lambda name, error: remarks.put((name, str(error))),
+            place,
             Notes(directory, assignment.front),
             stays=assignment.run,
         )

@@ -297,14 +297,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--endpoint")
     parser.add_argument("--keys", type=Path)
     parser.add_argument("--key-name", default="")
+    parser.add_argument("--hub-key", default="")
     args = parser.parse_args(argv)
     run = configuration.decode((args.directory / "config.json").read_bytes())
-    keys = Keys(args.keys, args.key_name) if args.keys else None
+    keys = Keys(args.keys, args.key_name, args.hub_key) if args.keys else None
     endpoint = args.endpoint or f"ipc://{args.directory}"
     patience_s = run.deadlines.task_s if args.endpoint else 0.0
 
     def hub() -> str:
-        return hub_of(args.directory, args.name)
+        return hub_of(args.directory, args.name)[0]
 
     def body(stop: Stop) -> int:
         return serve(run, args.name, args.service, endpoint, stop, keys, patience_s, hub)

@@ -5,8 +5,10 @@ processes. An input that may make others wait (microphone, pipe, address, paced 
 front. If a front with several files dies, its files are divided between two fronts: a file that
 kills the decoder is finally alone, and the others are read.
 
-All calls that the gateway pushes come through one front, the push front. It stays; the main process
-knows a call only by its streams, once they have started.
+All calls of a cell that the gateway pushes come through one front, its push front. It stays; the
+main process knows a call only by its streams, once they have started.
+
+Files of one front belong to one cell; an input that finds no open cell waits for one.
 
 What is over is forgotten: a run may live for months.
 """
@@ -21,15 +23,16 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.text import pack
+from abhinaya.stream.cells.follow import Follow
 from abhinaya.stream.errors import AbhinayaError, ProcessError
 from abhinaya.stream.front.assignment import AssignedInput, Assignment
+from abhinaya.stream.run.ledger import Ledger
 from abhinaya.stream.run.plan import Input, Supply
-from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.sources.base import InputConfig
-from abhinaya.stream.wire.child import read_faults, read_reached
+from abhinaya.stream.wire.child import leave_hub, read_faults, read_reached
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamInfo, StreamStarted
 
@@ -54,16 +57,24 @@ class _Assigned:
 
 
 class Inputs:
-    """The inputs of the run with the id `run`.
+    """The inputs of a run.
 
-    Names of fronts begin with `prefix`: it makes them unique among all clients of a hub.
+    Args:
+        directory: that of the run.
+        ledger: how far the streams are written.
+        follow: decides the cells of the fronts.
+        keys: keys of this process.
+        prefix: begins the names of fronts: it makes them unique among all clients of a hub.
+        supply: hears of inputs that are over.
+        run: id of the run.
+
     """
 
     def __init__(
         self,
         directory: Path,
         ledger: Ledger,
-        endpoint: str,
+        follow: Follow,
         keys: Keys | None,
         prefix: str,
         supply: Supply | None,
@@ -72,15 +83,16 @@ class Inputs:
         self._run = run
         self._directory = directory
         self._ledger = ledger
-        self._endpoint = endpoint
-        self._keys = (str(keys.directory.absolute()), keys.name) if keys else None
+        self._follow, self._keys = follow, keys
         self._names = (f"{prefix}front-{number}" for number in itertools.count())
         self._supply = supply
         self._reads: dict[str, _Assigned] = {}
         self._fronts: dict[str, list[_Assigned]] = {}
         """Fronts that were started, and their inputs that are not over."""
-        self._stays = ""
-        """The push front, if there is one; it is never over."""
+        self._pushed: dict[str, str] = {}
+        """The push fronts, and their cells."""
+        self._stay: set[str] = set()
+        """Those of them that are never over: their cells are needed."""
         self._prefix = prefix
         self._has_ends = False
         """Whether an input that ends by itself is over."""
@@ -88,6 +100,8 @@ class Inputs:
         """Fronts that read files and are not over."""
         self._waiting: deque[Input] = deque()
         """Files that no front reads yet."""
+        self._homeless: deque[Input] = deque()
+        """Other inputs that no front reads yet: no cell is open."""
 
     @property
     def fronts(self) -> list[str]:
@@ -96,55 +110,73 @@ class Inputs:
 
     @property
     def waiting(self) -> bool:
-        """Whether files wait for a front."""
-        return bool(self._waiting)
+        """Whether inputs wait for a front."""
+        return bool(self._waiting or self._homeless)
 
     # --- fronts -----------------------------------------------------------------------------------
 
     def add(self, inputs: Iterable[Input]) -> Iterator[Spec]:
         """Assign inputs to new fronts; yield the processes to start. Many files wait for `next`."""
         for item in inputs:
-            if is_regular_file(item):
-                self._waiting.append(item)
-            else:
-                yield self._front([_Assigned(item, "")])
+            (self._waiting if is_regular_file(item) else self._homeless).append(item)
         yield from self.next()
 
     def next(self) -> Iterator[Spec]:
-        """Assign waiting files to new fronts, if others have finished; yield the processes."""
-        if not self._waiting:
+        """Assign waiting inputs to new fronts, if there is room for them; yield the processes."""
+        if not self.waiting or self._follow.expect("") is None:
             return
+        while self._homeless:
+            yield self._front([_Assigned(self._homeless.popleft(), "")])
         self._of_files = {front for front in self._of_files if not self.is_over(front)}
         while self._waiting and len(self._of_files) < AT_ONCE:
-            count = min(TOGETHER, len(self._waiting))
-            spec = self._front([_Assigned(self._waiting.popleft(), "") for _ in range(count)])
+            spec = self._front([_Assigned(item, "") for item in self._take_files()])
             self._of_files.add(spec.name)
             yield spec
 
-    def push_front(self) -> Spec:
-        """Return the process of all calls that are pushed."""
-        name = self._stays = f"{self._prefix}push"
-        self._fronts[name] = []
-        self._assign(name)
-        return Spec(name, "abhinaya.stream.front.push", ("--name", name))
+    def _take_files(self) -> list[Input]:
+        """Take waiting files of one cell: that of the first."""
+        cells = ((item, self._follow.expect(item.name)) for item in self._waiting)
+        _, cell = next(cells)
+        of_cell = (item for item, its_cell in cells if its_cell == cell)
+        taken = [self._waiting[0], *itertools.islice(of_cell, TOGETHER - 1)]
+        names = {item.name for item in taken}
+        self._waiting = deque(item for item in self._waiting if item.name not in names)
+        return taken
+
+    def push_fronts(self, cells: Collection[str]) -> Iterator[Spec]:
+        """Keep a push front for each of these cells; yield the processes to start."""
+        self._stay = {front for front in self._stay if self._pushed[front] in cells}
+        for cell in cells:
+            name = f"{self._prefix}push{cell and '-'}{cell}"
+            if name not in self._fronts and self._follow.add(name, name, home=cell):
+                self._fronts[name], self._pushed[name] = [], cell
+                self._stay.add(name)
+                self.assign(name)
+                yield Spec(name, "abhinaya.stream.front.push", ("--name", name))
 
     def forget(self, front: str) -> None:
         """Forget a front that has ended, and its files."""
         del self._fronts[front]
+        self._follow.forget(front)
+        self._pushed.pop(front, None)
         self._of_files.discard(front)
-        for ending in ("json", "reached", "beat"):
+        for ending in ("json", "hub", "reached", "beat"):
             (self._directory / f"{front}.{ending}").unlink(missing_ok=True)
 
     def _front(self, reads: list[_Assigned]) -> Spec:
         """Assign inputs to a new front; return its process."""
-        name = next(self._names)
+        name, before = next(self._names), reads[0].front
+        if before:
+            self._follow.add_beside(name, before)
+        else:
+            self._follow.add(name, reads[0].input.name)
         for read in reads:
             if read.front:
                 self._fronts[read.front].remove(read)
             read.front = name
             self._reads[read.input.name] = read
         self._fronts[name] = reads
-        self._assign(name)
+        self.assign(name)
         piped = any(read.input.config.what == "-" for read in reads)
         return Spec(
             name,
@@ -160,9 +192,9 @@ class Inputs:
 
         The supervisor restarts the front itself, unless its death is `final`.
         """
-        if front == self._stays:
+        if front in self._pushed:
             if not final:
-                self._assign(front)
+                self.assign(front)
             return []
         reads = list(self._fronts[front])
         if final and len(reads) == 1:
@@ -174,27 +206,33 @@ class Inputs:
         specs = [self._front(group) for group in groups if group]
         self._of_files |= {spec.name for spec in specs}
         if not final:
-            self._assign(front)
+            self.assign(front)
         return specs
 
     def is_lost(self, front: str, final: bool) -> bool:
         """Whether a dead front has an input that no other front will read."""
-        return final and (front == self._stays or len(self._fronts[front]) <= 1)
+        return final and (front in self._pushed or len(self._fronts[front]) <= 1)
 
     def is_over(self, front: str) -> bool:
         """Whether all inputs of a front are finished and written, and no more come."""
-        return front != self._stays and not self._fronts[front]
+        return front not in self._stay and not self._fronts[front]
 
     def is_written(self, front: str) -> bool:
         """Whether the end of each stream that a front has started is written."""
         return all(self._ledger.over(read.input.name) for read in self._fronts[front])
 
-    def _assign(self, front: str) -> None:
-        """Write the assignment of a front: its inputs, and how far their streams have come."""
+    def move(self, front: str) -> None:
+        """Write where the hub of a front is; a front that runs connects there."""
+        cell = self._follow.cell_of(front)
+        leave_hub(self._directory, front, cell.endpoint, cell.key)
+
+    def assign(self, front: str) -> None:
+        """Write the assignment of a front: its hub, its inputs, how far their streams have come."""
+        keys = self._follow.cell_of(front).keys(self._keys)
         assignment = Assignment(
             front=front,
-            endpoint=self._endpoint,
-            keys=self._keys,
+            keys=(str(keys.directory.absolute()), keys.name) if keys else None,
+            cell=self._pushed.get(front, ""),
             run=self._run,
             inputs=tuple(
                 AssignedInput(
@@ -206,6 +244,7 @@ class Inputs:
             ),
         )
         try:
+            self.move(front)
             (self._directory / f"{front}.json").write_bytes(pack(assignment))
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
@@ -215,10 +254,10 @@ class Inputs:
 
     def started(self, info: StreamInfo) -> None:
         """Note that a stream has started."""
-        if info.front == self._stays and info.input not in self._reads:
-            call = _Assigned(Input(info.input, InputConfig(info.source)), self._stays)
+        if info.front in self._pushed and info.input not in self._reads:
+            call = _Assigned(Input(info.input, InputConfig(info.source)), info.front)
             self._reads[info.input] = call
-            self._fronts[self._stays].append(call)
+            self._fronts[info.front].append(call)
         if info.input in self._reads:
             self._reads[info.input].live |= info.live
 
@@ -251,7 +290,9 @@ class Inputs:
     def never_begun(self) -> list[Input]:
         """Return the inputs of which no stream has begun, and that have not failed."""
         reads = (read.input for read in self._reads.values() if not read.failed)
-        return [i for i in (*reads, *self._waiting) if not self._ledger.begun(i.name)]
+        return [
+            i for i in (*reads, *self._waiting, *self._homeless) if not self._ledger.begun(i.name)
+        ]
 
     def faults(self) -> list[AbhinayaError]:
         """Return the errors of inputs since the last call."""
@@ -272,7 +313,7 @@ class Inputs:
             self._forget(read)
 
     def _release(self, read: _Assigned, reason: str) -> None:
-        if self._supply is not None and read.front != self._stays:
+        if self._supply is not None and read.front not in self._pushed:
             self._supply.ended(read.input.name, reason)
 
     def _forget(self, read: _Assigned) -> None:

@@ -26,7 +26,7 @@ from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.node.answers import CANCELLED, answer_of
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import Adapter, load_node
-from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.run.ledger import Ledger
 from abhinaya.stream.settings.config import Config, workers_of
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.sources.base import Opened

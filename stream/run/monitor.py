@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,23 +19,21 @@ from abhinaya.stream.errors import (
     SinkError,
 )
 from abhinaya.stream.front.assignment import INTERRUPTED
-from abhinaya.stream.run.distant import DistantHub
+from abhinaya.stream.run.hubs import Hubs
 from abhinaya.stream.run.inputs import Inputs, not_processed, reason_of
+from abhinaya.stream.run.outputs import Outputs
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence, check_line_up
 from abhinaya.stream.run.progress import Progress
-from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests, workers_of
-from abhinaya.stream.sinks.base import Sink, Ticks, publish
-from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
     NodeDown,
     NodeUp,
-    Remark,
     Status,
     StreamEnded,
     StreamStarted,
@@ -71,34 +67,27 @@ class Run:
     ) -> None:
         self._plan = plan
         self._directory = directory
-        self._sinks = sinks
+        self._outputs = Outputs(sinks, wall_clock)
         self._observer = observer
         self._wall_clock = wall_clock
         self._supervise = plan.config.supervise
         self.supervisor = Supervisor(self._supervise, directory)
-        self._endpoint, self._keys, prefix = f"ipc://{directory}", None, ""
-        if plan.remote:
-            # names must be unique among all clients of the hub
-            prefix = f"{socket.gethostname()}-{os.getpid()}-"
-            self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
-        run_id = self._run_id = secrets.token_hex(8)
-        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", run_id, self._keys)
+        run = self._run_id = secrets.token_hex(8)
+        hubs = self._hubs = Hubs(plan, directory, run, self.supervisor, self._warn)
         self._inputs = Inputs(
-            directory,
-            self._recorder.ledger,
-            self._endpoint,
-            self._keys,
-            prefix,
-            plan.supply,
-            run_id,
+            directory, hubs.ledger, hubs.follow, plan.keys, hubs.prefix, plan.supply, run
         )
         self._progress = Progress()
-        self._distant = DistantHub(self._endpoint, self._supervise, self._recorder, self._warn)
 
     @property
     def id(self) -> str:
         """Id of the run."""
         return self._run_id
+
+    @property
+    def cells(self) -> Hubs:
+        """The cells of the run: `choose` and `open` say where new calls go, from any thread."""
+        return self._hubs
 
     def run(self) -> int:
         """Run to the end of every input; return the exit code.
@@ -117,7 +106,7 @@ class Run:
                 raise
             finally:
                 try:
-                    self._recorder.close()
+                    self._hubs.close()
                 finally:
                     self.supervisor.stop(LEAVE_S if INTERRUPTS.count < 2 else 0.0)
 
@@ -132,10 +121,10 @@ class Run:
         self._start_services()
         while not self._finished():
             begun = time.monotonic()
-            for event in self._recorder.poll(POLL_S):
-                self._handle(event)
+            for cell, event in self._hubs.poll(POLL_S):
+                self._handle(event, cell)
             self._supervise_processes()
-            self._tick()
+            self._outputs.tick(self._hubs.answering)
             late_s = time.monotonic() - begun - POLL_S
             self._progress.late_s = max(late_s, 0.9 * self._progress.late_s)
         self._close_streams(INTERRUPTED)
@@ -144,7 +133,7 @@ class Run:
     # --- starting ---------------------------------------------------------------------------------
 
     def _start_services(self) -> None:
-        if self._plan.remote:
+        if not self._hubs.own:
             return
         self.supervisor.start(Spec(HUB, "abhinaya.stream.hub.main"))
         voters = self._plan.config.voters
@@ -156,8 +145,6 @@ class Run:
     def _start_fronts(self) -> None:
         check_line_up(self._plan.config, self._progress.given_up)
         self._progress.fronts_started = True
-        if self._plan.calls:
-            self.supervisor.start(self._inputs.push_front())
         for spec in self._inputs.add(self._plan.inputs):
             self.supervisor.start(spec)
         if self._plan.supply is not None:
@@ -165,65 +152,53 @@ class Run:
 
     # --- running ----------------------------------------------------------------------------------
 
-    def _handle(self, event: Event | Activity) -> None:
-        remote = self._plan.remote
+    def _handle(self, event: Event | Activity, cell: str = "") -> None:
         match event:
-            case Status(nodes=nodes, fronts=fronts, suspects=suspects):
-                if self._plan.remote:
-                    self._distant.hears(time.monotonic(), fronts)
-                else:
-                    for name in (HUB, *(load.node for load in nodes), *fronts):
-                        self.supervisor.ready(name)
-                    self.supervisor.suspect(suspects)
+            case Status(nodes=nodes, fronts=fronts, suspects=suspects) if self._hubs.own:
+                for name in (HUB, *(load.node for load in nodes), *fronts):
+                    self.supervisor.ready(name)
+                self.supervisor.suspect(suspects)
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
-            case NodeDown(node=name, incarnation=incarnation, reason=reason) if not remote:
-                self.supervisor.kill(name, incarnation, reason)
+            case NodeDown(node=name, incarnation=incarnation, reason=why) if self._hubs.own:
+                self.supervisor.kill(name, incarnation, why)
             case StreamStarted(info=info):
                 self._inputs.started(info)
             case _:
                 pass
-        publish(self._sinks, event, self._wall_clock())
+        self._outputs.publish(event, cell)
         if isinstance(event, StreamEnded):
             self._inputs.ended(event)
 
     def _end_streams(self, reason: str, fronts: Iterable[str]) -> None:
         """Write the ends that no process can report any more."""
         for event in list(self._inputs.endings(reason, set(fronts))):
-            self._recorder.ledger.admit(event)
+            self._hubs.ledger.admit(event)
             self._handle(event)
 
     def _close_streams(self, reason: str) -> None:
-        """At the end of the run, end each stream that has begun, and name what was not processed.
-
-        An output that fails now, or that nobody reads, does not cost the others these events.
-        """
-        if self._plan.remote:  # it lives on, and must not wait for the rest of these streams
+        """At the end of the run, end what has begun, and name what was not processed."""
+        if not self._hubs.own:  # they live on, and must not wait for the rest of these streams
             for front in self._inputs.fronts:
                 if not self._inputs.is_written(front):
-                    self._recorder.died(front, reason, True)
+                    self._hubs.died(front, reason, True)
         endings = list(self._inputs.endings(reason))
         events: list[Event] = [*endings]
         if INTERRUPTS.count or self._progress.fronts_started:
             planned = () if self._progress.fronts_started else self._plan.inputs
             for item in (*planned, *self._inputs.never_begun()):
                 events += not_processed(item, self._run_id, self._wall_clock(), reason)
-        for sink in self._sinks:
-            try:
-                for event in events:
-                    sink.write(event, self._wall_clock())
-            except (SinkError, SystemExit, KeyboardInterrupt) as error:
-                _LOG.error("an output did not get the end of the streams: %s", error)
+        self._outputs.finish(events)
         for event in endings:
-            self._recorder.ledger.admit(event)
+            self._hubs.ledger.admit(event)
             if isinstance(event, StreamEnded):
                 self._inputs.ended(event)
 
     def _resupply(self, supply: Supply) -> None:
         """Start the new inputs of the supply; report its news and errors."""
         for text in supply.news():
-            publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
+            self._outputs.remark("feeds", text)
         self._report(supply.faults())
         if self._progress.draining:
             return
@@ -237,35 +212,29 @@ class Run:
             _LOG.error("%s", fault)
             self._progress.faults.append(fault)
 
-    def _tick(self) -> None:
-        now = self._wall_clock()
-        for sink in self._sinks:
-            if isinstance(sink, Ticks):
-                sink.tick(now)
-
     def _check_licence(self, node: NodeUp) -> None:
         if node.noncommercial and not self._plan.accept_noncommercial:
             profile = self._plan.config.profile
             check_licence(profile, node.service, node.model, node.licence)
 
-    def _watch_hub(self, now: float) -> None:
-        if self._plan.remote:
-            self._distant.watch(now, self._directory, self._inputs.fronts, self.supervisor)
+    def _watch_hubs(self, now: float) -> None:
+        if not self._hubs.own:
+            for front in self._hubs.look(now):
+                self._inputs.move(front)
         elif self.supervisor.stages()[HUB] is not Stage.READY:
             # a new hub cannot notice a frozen process: each must introduce itself again
             self.supervisor.recheck_all(HUB)
-        elif now - self._recorder.last_received > (limit_s := self._supervise.silent_s):
+        elif self._hubs.silence_s(now) > (limit_s := self._supervise.silent_s):
             self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])
 
     def _supervise_processes(self) -> None:
         now = time.monotonic()
-        self._watch_hub(now)
+        self._watch_hubs(now)
         for death in self.supervisor.tick(now):
             self._on_exit(death)
         if self.supervisor.news and not self._progress.overloaded:
             self._progress.overloaded = True  # once is enough
-            remark = Remark(source="monitor", text=self.supervisor.news[0])
-            publish(self._sinks, remark, self._wall_clock())
+            self._outputs.remark("monitor", self.supervisor.news[0])
         self.supervisor.news.clear()
         self._report(self._inputs.faults())
         stages = self.supervisor.stages()
@@ -278,6 +247,9 @@ class Run:
         if not self._progress.draining:
             for spec in self._inputs.next():
                 self.supervisor.start(spec)
+            if self._plan.calls is not None and self._progress.fronts_started:
+                for spec in self._inputs.push_fronts(self._plan.calls.cells()):
+                    self.supervisor.start(spec)
         for front in self._inputs.fronts:
             stage = self.supervisor.stages()[front]
             if stage is Stage.READY and self._inputs.is_over(front):
@@ -292,7 +264,7 @@ class Run:
             if self._inputs.is_over(front) and self._front_is_done(front):
                 self._inputs.forget(front)
                 self.supervisor.forget(front)
-                self._recorder.forget(front)
+                self._hubs.forget(front)
                 self._progress.gone.pop(front, None)
 
     def _warn(self, text: str) -> None:
@@ -314,7 +286,7 @@ class Run:
         if death.name == HUB:
             if death.final:
                 raise death.error
-            self._recorder.forget_hub()
+            self._hubs.restarted()
             for front, (reason, _) in self._progress.gone.items():
                 self._end_streams(reason, [front])
             return
@@ -325,7 +297,7 @@ class Run:
         if final and is_front:
             self._lose(death.name, death.error.reason)
         else:
-            self._recorder.died(death.name, death.error.reason, final, lost)
+            self._hubs.died(death.name, death.error.reason, final, lost)
         if is_front and not draining:
             for spec in self._inputs.died(death.name, death.final):
                 self.supervisor.start(spec)
@@ -335,8 +307,8 @@ class Run:
     def _lose(self, front: str, reason: str) -> None:
         """Have the streams of a dead front ended, by the hub if it lives."""
         self._progress.gone[front] = reason, time.monotonic()
-        self._recorder.died(front, reason, True, reached=self._inputs.reached())
-        if not self._plan.remote and self.supervisor.stages()[HUB] is not Stage.READY:
+        self._hubs.died(front, reason, True, reached=self._inputs.reached())
+        if self._hubs.own and self.supervisor.stages()[HUB] is not Stage.READY:
             self._end_streams(reason, [front])
 
     def _check_ends(self, front: str) -> None:
@@ -395,6 +367,6 @@ class Run:
 
     def _is_endless(self) -> bool:
         """Whether only Ctrl-C can end the run; then Ctrl-C is its normal end."""
-        if self._plan.supply is not None or self._plan.calls:
+        if self._plan.supply is not None or self._plan.calls is not None:
             return self._plan.follows or self._plan.calls is not None
         return self._inputs.is_endless()

@@ -11,10 +11,11 @@ from typing import Any, Final
 import zmq
 
 from abhinaya.stream.errors import NetworkError
-from abhinaya.stream.run.plan import Remote
-from abhinaya.stream.run.recorder import STALE_S, Ledger
+from abhinaya.stream.run.ledger import Ledger
+from abhinaya.stream.run.recorder import STALE_S
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.greeting import Greeting
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
@@ -36,20 +37,49 @@ Take = Callable[[Event | Activity, str], None]
 """Takes an event and the id of its run."""
 
 
+class Ledgers:
+    """Progress of the streams of runs, for all readers: a stream may go on at another hub."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, Ledger] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, notice: Notice, take: Take) -> None:
+        """Hand on the event of a notice, unless it was there before. Any thread."""
+        with self._lock:
+            ledger = self._of.setdefault(notice.run, Ledger())
+            self._of.move_to_end(notice.run)
+            if len(self._of) > MAX_RUNS:
+                self._of.popitem(last=False)
+            if (event := ledger.admit(notice.event)) is not None:
+                take(event, notice.run)
+
+
 class Others:
     """A reader of a hub. It confirms nothing; what it has missed, it cannot get again.
 
     Args:
-        remote: the hub.
+        endpoint: that of the hub.
+        keys: for this hub.
         name: name of this reader.
         own: id of our own run, whose events its recorder gets.
         take: gets each new event; called by the thread.
+        ledgers: what was read, at this hub or another.
 
     """
 
-    def __init__(self, remote: Remote, name: str, own: str, take: Take) -> None:
-        self._remote, self._name, self._own, self._take = remote, name, own, take
-        self._ledgers: OrderedDict[str, Ledger] = OrderedDict()
+    def __init__(
+        self,
+        endpoint: str,
+        keys: Keys | None,
+        name: str,
+        own: str,
+        take: Take,
+        ledgers: Ledgers,
+    ) -> None:
+        self._endpoint, self._keys = endpoint, keys
+        self._name, self._own, self._take = name, own, take
+        self._ledgers = ledgers
         self._closing = threading.Event()
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="others", daemon=True)
@@ -66,7 +96,7 @@ class Others:
 
         """
         if self._fault is not None:
-            raise NetworkError(self._remote.endpoint, f"cannot be read: {self._fault}")
+            raise NetworkError(self._endpoint, f"cannot be read: {self._fault}")
 
     def close(self) -> None:
         """End the thread; a second call does nothing."""
@@ -77,8 +107,8 @@ class Others:
     def _run(self) -> None:
         context: zmq.Context[Any] = zmq.Context()
         try:
-            endpoint = sinks_endpoint(self._remote.endpoint)
-            socket = connect(context, endpoint, self._name, self._remote.keys)
+            endpoint = sinks_endpoint(self._endpoint)
+            socket = connect(context, endpoint, self._name, self._keys)
             try:
                 self._read(socket)
             finally:
@@ -119,14 +149,8 @@ class Others:
                         self._notice(message)
 
     def _notice(self, notice: Notice) -> None:
-        if notice.run in ("", self._own):  # the recorder has those
-            return
-        ledger = self._ledgers.setdefault(notice.run, Ledger())
-        self._ledgers.move_to_end(notice.run)
-        if len(self._ledgers) > MAX_RUNS:
-            self._ledgers.popitem(last=False)
-        if (event := ledger.admit(notice.event)) is not None:
-            self._take(event, notice.run)
+        if notice.run not in ("", self._own):  # the recorder has those
+            self._ledgers.take(notice, self._take)
 
     def _remark(self, text: str) -> None:
         self._take(Remark(source="other runs at the hub", text=text), "")

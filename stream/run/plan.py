@@ -66,21 +66,13 @@ class Lines(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
-    """A hub that is already running."""
-
-    endpoint: str
-    keys: Keys | None
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Settings and inputs of a run."""
 
     config: configuration.Config
     inputs: tuple[Input, ...]
-    remote: Remote | None = None
-    """The remote hub to use; None: start a hub."""
+    cells: CellSource | None = None
+    """The cells whose hubs the run uses; None: start a hub."""
     accept_noncommercial: bool = False
     supply: Supply | None = None
     follows: bool = False
@@ -89,8 +81,6 @@ class Plan:
     """Errors of inputs that were found before the run; the run reports them and goes on."""
     calls: Lines | None = None
     """The calls of a gateway; such a run is endless."""
-    cells: CellSource | None = None
-    """The cells whose hubs the run uses; None: start a hub."""
     keys: Keys | None = None
     """Keys of this process for these hubs."""
 

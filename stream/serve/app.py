@@ -12,6 +12,7 @@ from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.requests import Requests
 from abhinaya.stream.serve.store.store import Store
+from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.health import Health
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.settings.serve import ServeConfig
@@ -26,6 +27,7 @@ class Gateway:
     board: Board
     store: Store
     requests: Requests
+    statuses: Statuses
     metrics: Metrics
     health: Health
     calls: Calls

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -23,12 +22,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
 from abhinaya.stream.cells.map import CellMap
+from abhinaya.stream.cells.source import CellSource, FixedCells
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.directory import logs_kept, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
-from abhinaya.stream.run.others import Others
-from abhinaya.stream.run.plan import Plan, Remote
+from abhinaya.stream.run.others import Take
+from abhinaya.stream.run.plan import Plan
 from abhinaya.stream.serve import pages
 from abhinaya.stream.serve.access import Access, Tokens
 from abhinaya.stream.serve.api import (
@@ -50,19 +50,21 @@ from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import Calls
 from abhinaya.stream.serve.errors import on_bug, on_error, on_status
 from abhinaya.stream.serve.limits import Behind, Guard
+from abhinaya.stream.serve.other_runs import OtherRuns
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.retention import Retention
 from abhinaya.stream.serve.server import Server, bind, is_loopback
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
+from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.health import Health, once_ready, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
 from abhinaya.stream.settings.compliance import check_retention
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
-from abhinaya.stream.sinks.base import Sink
-from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sinks.base import Observer, Sink
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Activity, Event
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
@@ -162,7 +164,8 @@ def opened(
         closing(Audit(data, bool(law.mode), report)) as audit,
         closing(Retention(law.retention_days, store, audit, report)),
     ):
-        board = Board(store)
+        board, statuses = Board(store), Statuses(current)
+        faults = [lambda: str(store.fault or ""), lambda: audit.fault]
         requests = Requests(config.serve, data / "uploads", board.streams_of)
         yield Gateway(
             config=config.serve,
@@ -170,8 +173,9 @@ def opened(
             board=board,
             store=store,
             requests=requests,
-            metrics=Metrics(config),
-            health=Health(config, [lambda: str(store.fault or ""), lambda: audit.fault]),
+            statuses=statuses,
+            metrics=Metrics(config, statuses),
+            health=Health(config, statuses, faults),
             calls=calls,
             cells=current,
         )
@@ -183,7 +187,8 @@ def serve(
     place: Place,
     observer: Observer,
     *,
-    remote: Remote | None = None,
+    cells: CellSource | None = None,
+    keys: Keys | None = None,
     accept_noncommercial: bool = False,
     plays_demo: bool = False,
     more: Sequence[Sink] = (),
@@ -195,7 +200,8 @@ def serve(
         config: the settings.
         place: the address and the data.
         observer: shows the state of the processes.
-        remote: a standing hub; None: start one.
+        cells: the hubs that others run; None: start one.
+        keys: for these hubs.
         accept_noncommercial: whether models may have a licence that forbids commercial use.
         plays_demo: whether to play the demo call at once.
         more: further sinks.
@@ -213,7 +219,10 @@ def serve(
         listener = stack.enter_context(closing(bind(place.host, place.port)))
         remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
-        gateway = stack.enter_context(opened(config, place.data, directory, observer.trouble))
+        source = None if isinstance(cells, FixedCells) else cells
+        current = (lambda: source.current) if source is not None else None
+        parts = opened(config, place.data, directory, observer.trouble, current)
+        gateway = stack.enter_context(parts)
         board, metrics, health = gateway.board, gateway.metrics, gateway.health
         app, services = application(gateway, place.proxy), lines.services(gateway)
         server = Server(app, listener, config.serve, board, place.tls, services)
@@ -221,17 +230,27 @@ def serve(
             gateway.requests.add("demo", demo())
         supply = gateway.requests
         plan = Plan(
-            config, (), remote, accept_noncommercial, supply, follows=True, calls=gateway.calls
+            config,
+            (),
+            cells,
+            accept_noncommercial,
+            supply,
+            follows=True,
+            calls=gateway.calls,
+            keys=keys,
         )
         alerts = stack.enter_context(closing(Alerts(config.rules, [board], senders)))
         stack.enter_context(logs_kept(directory, "abhinaya serve"))
-        run = Run(plan, directory, (board, metrics, health, *more, alerts), observer)
+        sinks: list[Sink] = [board, gateway.statuses, metrics, health, *more, alerts]
+        run = Run(plan, directory, sinks, observer)
+        gateway.calls.divide(run.cells)
         metrics.restarts, metrics.traffic = run.supervisor.restarts, gateway.calls.traffic
         with INTERRUPTS.counting(config.supervise.drain_s + FINISH_S, 1), stack.pop_all() as held:
             held.callback(server.stop)
-            if remote is not None:
-                others = held.enter_context(closing(_others(remote, run.id, board, metrics)))
-                others.start()
+            if cells is not None:
+                hubs, take = run.cells, taking(board, metrics)
+                others = OtherRuns(lambda: hubs.follow.cells, keys, run.id, take, observer.trouble)
+                held.enter_context(closing(others))
                 board.watch(others.check)
             server.start()
             board.watch(server.check)
@@ -241,14 +260,14 @@ def serve(
             return run.run()
 
 
-def _others(remote: Remote, own: str, board: Board, metrics: Metrics) -> Others:
-    """Return the reader of the other runs at a standing hub."""
+def taking(board: Board, metrics: Metrics) -> Take:
+    """Return what takes the events of the runs of others."""
 
     def take(event: Event | Activity, run: str) -> None:
         board.take(event, run, now := unix_time())
         metrics.take(event, now)
 
-    return Others(remote, f"{socket.gethostname()}-{os.getpid()}-reader", own, take)
+    return take
 
 
 def address(place: Place, port: int) -> str:

@@ -199,6 +199,12 @@ class SuperviseConfig:
         doc="seconds that a run waits for a hub on another machine that does not answer any more",
         least=0,
     )
+    take_over_s: float = setting(
+        10.0,
+        doc="seconds without an answer after which the calls of a cell go to other cells; longer "
+        "than the hub of a cell needs to be started again",
+        least=1,
+    )
     logs_days: float = setting(
         14.0,
         doc="days after which the logs of failed runs are removed from the folder for temporary "

@@ -219,19 +219,23 @@ class Heartbeat:
                 self._file.touch()
 
 
-def leave_hub(directory: Path, name: str, endpoint: str) -> None:
-    """Write where the hub of a node is now; the node connects there (`hub_of`)."""
-    unfinished = directory / f"{name}.part"
-    unfinished.write_text(endpoint, "utf-8")
+def leave_hub(directory: Path, name: str, endpoint: str, server: str = "") -> None:
+    """Write where the hub of a process is now, and its public key if that may be another one.
+
+    A node or a front looks at each heartbeat (`hub_of`), and connects there.
+    """
+    unfinished = directory / f"{name}.at.part"
+    unfinished.write_text(f"{endpoint}\n{server}", "utf-8")
     unfinished.rename(directory / f"{name}.hub")
 
 
-def hub_of(directory: Path, name: str) -> str:
-    """Return where the hub of a node is now; empty if it has not moved."""
+def hub_of(directory: Path, name: str) -> tuple[str, str]:
+    """Return what `leave_hub` has written; empty if nothing."""
     try:
-        return (directory / f"{name}.hub").read_text("utf-8")
+        endpoint, _, server = (directory / f"{name}.hub").read_text("utf-8").partition("\n")
     except OSError:
-        return ""
+        return "", ""
+    return endpoint, server
 
 
 def read_beat(directory: Path, name: str) -> int | None:

@@ -98,9 +98,12 @@ class Client(zmq.Socket[bytes]):
             self.connect(endpoint)
         return new
 
-    def move(self, endpoint: str) -> None:
-        """Connect to the hub at another endpoint instead; its key is the same."""
+    def move(self, endpoint: str, server: str = "") -> None:
+        """Connect to the hub at another endpoint instead; `server` is its key if it has another."""
         self.disconnect(self._endpoint())
+        if server:
+            self.curve_serverkey = server.encode()
+        self.made, self._dial_at = False, math.inf
         self.connect(endpoint)
 
     def error(self, endpoint: str = "") -> NetworkError:

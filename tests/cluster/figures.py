@@ -15,10 +15,8 @@ class Row:
 
     fault: str
     came: Came
-    again_s: float | None
-    """After so many seconds a process that was lost was there again."""
     answers_s: float | None
-    """After so many seconds calls had a vote on what was said since."""
+    """So many seconds after the fault a call had a vote on what was said since."""
     load: float
     """Of this machine, over the last minute."""
 
@@ -27,22 +25,20 @@ class Row:
         came = self.came
         numbers = [came.expected, len(came.lost), came.doubles, sum(came.gaps.values())]
         numbers += [sum(came.incomplete.values()), came.most_notices]
-        times = ["" if s is None else f"{s:.1f}" for s in (self.again_s, self.answers_s)]
-        return [self.fault, *map(str, numbers), *times, f"{self.load:.1f}"]
+        answers = "" if self.answers_s is None else f"{self.answers_s:.1f}"
+        return [self.fault, *map(str, numbers), answers, f"{self.load:.1f}"]
 
 
 HEAD: Final = (
-    "fault", "segments", "lost", "twice", "gaps", "no vote", "notices", "again s", "answers s",
+    "fault", "segments", "lost", "twice", "gaps", "no vote", "notices", "answers s",
     "load",
 )  # fmt: skip
 _ROWS: Final[list[Row]] = []
 
 
-def note(
-    fault: str, came: Came, again_s: float | None = None, answers_s: float | None = None
-) -> None:
+def note(fault: str, came: Came, answers_s: float | None = None) -> None:
     """Add a fault to the table."""
-    _ROWS.append(Row(fault, came, again_s, answers_s, os.getloadavg()[0]))
+    _ROWS.append(Row(fault, came, answers_s, os.getloadavg()[0]))
 
 
 def table() -> list[str]:

@@ -23,6 +23,8 @@ class Standing:
     The hub of a cell and its node are on different machines.
     """
 
+    title = "standing"
+
     def __init__(self, lab: Lab) -> None:
         self.lab, self.epoch = lab, 0
         self.client = lab.machine("client")
@@ -79,12 +81,25 @@ class Standing:
         command = (BIN / "abhinaya", *arguments, "--profile", self.profile)
         machine.start(*command, log=f"{log}.log", **PLUGIN)
 
+    def hub_machine(self, name: str) -> Machine:
+        """Return the machine of the hub of a cell."""
+        return self.hubs[name]
+
     def kill_hub(self, name: str) -> float:
-        """Kill the hub of a cell; return when."""
-        return self._kill(self.hubs[name], "hub", name)
+        """Kill the hub of a cell, and start it again; return when it was killed."""
+        at = self._kill(self.hubs[name], "hub", name)
+        self.start_hub(name)
+        return at
 
     def kill_node(self, name: str) -> float:
-        """Kill the node of a cell; return when."""
+        """Kill the node of a cell, and start it again; return when it was killed."""
+        at = self._kill(self.nodes[name], "node", name)
+        self.start_node(name)
+        return at
+
+    def lose(self, name: str) -> float:
+        """Kill a whole cell; return when."""
+        self._kill(self.hubs[name], "hub", name)
         return self._kill(self.nodes[name], "node", name)
 
     def _kill(self, machine: Machine, program: str, name: str) -> float:

@@ -72,6 +72,8 @@ class Placed:
     another process."""
     hub: str = ""
     """The endpoint that it uses; not that of the controller if it was restarted elsewhere."""
+    stopping: bool = False
+    """Whether it was asked to stop."""
     restarts: int = 0
     """How often it died and was started again."""
     error: str = ""
@@ -81,8 +83,7 @@ class Placed:
 class Placement(Protocol):
     """Starts, watches and stops processes. No method waits for a process.
 
-    Calls come from one thread; `now` is time.monotonic(). A name that is unknown, or already
-    asked to stop, changes nothing.
+    Calls come from one thread; `now` is time.monotonic(). An unknown name changes nothing.
     """
 
     def machines(self) -> Sequence[Machine]:
@@ -95,7 +96,10 @@ class Placement(Protocol):
         ...
 
     def start(self, process: Process) -> None:
-        """Start a process and keep it running; the name must be new, ended or given up."""
+        """Start a process and keep it running; the name must be new or given up.
+
+        From now on `look` lists it, first as `starting` or `waiting for room`.
+        """
         ...
 
     def move(self, name: str, hub: str) -> None:
@@ -105,7 +109,8 @@ class Placement(Protocol):
     def stop(self, name: str, patience_s: float) -> None:
         """Ask a process to finish its work and exit; kill it after `patience_s`.
 
-        It is forgotten when it has ended and `look` has said so once.
+        It is forgotten when it has ended and `look` has said so once. A second call can only
+        shorten the patience.
         """
         ...
 

@@ -95,11 +95,12 @@ class Local:
     def stop(self, name: str, patience_s: float) -> None:
         """Ask a process to finish its work and exit; kill it after `patience_s`."""
         held = self._held.get(name)
-        if held is None or held.stopping:
+        if held is None:
             return
-        held.patience_s = patience_s
-        if held.machine is not None:
+        if held.machine is not None and not held.stopping:
             self._supervisor.ask_to_stop([name])
+        if held.patience_s is None or patience_s < held.patience_s:
+            held.patience_s, held.kill_at = patience_s, None
 
     def look(self, now: float) -> Mapping[str, Placed]:
         """Restart and kill what is due; return the state of every process."""
@@ -180,7 +181,7 @@ class Local:
     def _placed(self, name: str, held: _Held) -> Placed:
         if held.machine is None:
             stage: PlacedStage = "ended" if held.stopping else "waiting for room"
-            return Placed(name, stage, restarts=held.restarts)
+            return Placed(name, stage, stopping=held.stopping, restarts=held.restarts)
         stage = _STAGES[self._supervisor.stages()[name]]
         if held.stopping and stage == "given up":
             stage = "ended"
@@ -192,6 +193,7 @@ class Local:
             held.machine.address,
             "" if pid is None else str(pid),
             held.process.hub,
+            held.stopping,
             held.restarts,
             held.error,
         )

@@ -38,15 +38,15 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         return Response(gateway.metrics.text(), headers=headers)
 
     async def healthz(request: Request) -> Response:
-        return told(request, [fault] if (fault := gateway.health.stuck()) else [])
+        return told(request, [fault] if (fault := gateway.health.stuck()) else [], [])
 
     async def readyz(request: Request) -> Response:
-        return told(request, gateway.health.missing())
+        return told(request, gateway.health.missing(), gateway.health.degraded())
 
-    def told(request: Request, missing: list[str]) -> Response:
+    def told(request: Request, missing: list[str], degraded: list[str]) -> Response:
         body: dict[str, object] = {"status": "not ready" if missing else "ok"}
-        if missing and (is_local(request) or reads(request)):
-            body["missing"] = missing
+        if (missing or degraded) and (is_local(request) or reads(request)):
+            body |= {"missing": missing} if missing else {"degraded": degraded}
         return answer(body, 503 if missing else 200, NO_STORE)
 
     def reads(request: Request) -> bool:

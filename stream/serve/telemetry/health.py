@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from abhinaya.stream.serve.telemetry.cells import Known, Statuses
 from abhinaya.stream.settings.config import Config, workers_of
 from abhinaya.stream.wire.messages import Event, Status
 
@@ -35,6 +36,7 @@ class Health:
 
     Args:
         config: the line-up.
+        statuses: the statuses of the cells.
         faults: each returns why a part of the gateway cannot work; empty if it can.
         clock: seconds of a monotonic clock.
 
@@ -43,21 +45,19 @@ class Health:
     def __init__(
         self,
         config: Config,
+        statuses: Statuses,
         faults: Sequence[Callable[[], str]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = tuple(workers_of(config))
         self._checked_s = max(CHECKED_S, 3 * config.supervise.canary_s)
         self._faults = faults
+        self._statuses = statuses
         self._clock = clock
         self._turned = clock()
-        self._status: Status | None = None
-        self._heard = 0.0
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Note the status of the hub."""
-        if isinstance(event, Status):
-            self._status, self._heard = event, self._clock()
+        """Do nothing: `Statuses` notes what the hubs say."""
 
     def tick(self, now_unix_s: float) -> None:
         """Note that the run's loop turns."""
@@ -72,16 +72,32 @@ class Health:
         return f"the monitor's loop stands still for {still_s:.0f} s" if still_s > STUCK_S else ""
 
     def missing(self) -> list[str]:
-        """Return what is missing before speech can be judged; empty if nothing is."""
-        now, status = self._clock(), self._status
+        """Return what is missing before speech can be judged; empty if nothing is.
+
+        One open cell in which nothing is missing is enough.
+        """
         found = [self.stuck(), *(fault() for fault in self._faults)]
-        if status is None:
-            found.append("the hub has not reported yet")
-        elif (silent_s := now - self._heard) > HEARD_S:
-            found.append(f"the hub has been silent for {silent_s:.1f} s")
-        else:
-            found += lacking(status, self._services, self._checked_s - (now - self._heard))
+        cells = self._statuses.known()
+        if all(cell.state != "open" or self._lacks(cell) for cell in cells):
+            found += self.degraded(cells) or ["no cell is open"]
         return [text for text in found if text]
+
+    def degraded(self, cells: Sequence[Known] | None = None) -> list[str]:
+        """Return what is missing in each open cell; also if other cells can judge speech."""
+        cells = self._statuses.known() if cells is None else cells
+        return [
+            f"cell {cell.name}: {text}" if cell.name else text
+            for cell in cells
+            if cell.state == "open"
+            for text in self._lacks(cell)
+        ]
+
+    def _lacks(self, cell: Known) -> list[str]:
+        if cell.status is None:
+            return ["the hub has not reported yet" if not cell.name else "its hub does not answer"]
+        if cell.age_s > HEARD_S:
+            return [f"the hub has been silent for {cell.age_s:.1f} s"]
+        return list(lacking(cell.status, self._services, self._checked_s - cell.age_s))
 
 
 def once_ready(health: Health, report: Callable[[], None]) -> Callable[[], None]:

@@ -5,9 +5,8 @@ The run's thread writes, that of the web server reads. Names and labels: docs/op
 
 from __future__ import annotations
 
-import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import prometheus_client as prometheus
@@ -15,12 +14,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from abhinaya.stream.serve.calls import Traffic
 from abhinaya.stream.serve.telemetry.causes import cause_of
+from abhinaya.stream.serve.telemetry.cells import Known, Statuses
 from abhinaya.stream.settings.config import Config, workers_of
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
     Gap,
-    Status,
     StreamEnded,
     StreamStarted,
     Verdict,
@@ -28,9 +27,9 @@ from abhinaya.stream.wire.messages import (
 
 LATENCIES: Final = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 CELL: Final = "main"
-"""A hub with its nodes is a cell; a gateway has one hub."""
+"""Label of a hub without cells."""
 FRESH_S: Final = 10.0
-"""Age after which the hub's last status says nothing about now."""
+"""Age after which a hub's last status says nothing about now."""
 MAX_OPEN: Final = 100_000
 """Streams of which it is remembered that they are open."""
 
@@ -42,23 +41,22 @@ class Metrics:
 
     Args:
         config: the line-up, which says how many nodes each service should have.
-        clock: seconds of a monotonic clock.
+        statuses: the statuses of the cells.
 
     """
 
-    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: Config, statuses: Statuses) -> None:
         self.restarts: Mapping[str, int] = {}
         """Of processes, by kind; the supervisor counts them."""
         self.traffic = Traffic()
         """What the calls have brought."""
         self.refused: Counter[str] = Counter()
         """Requests that the gateway has refused, by status or close code."""
-        self._clock = clock
+        self._statuses = statuses
         self._wanted = {name: worker.replicas for name, worker in workers_of(config).items()}
         for name, worker in workers_of(config).items():
             if worker.host:  # the nodes of another service offer this one too
                 self._wanted[name] = self._wanted[worker.host]
-        self._status: tuple[Status, float] | None = None
         self._open: OrderedDict[str, bool] = OrderedDict()
         """Open streams, and whether each is live."""
         self._ended: Counter[str] = Counter()
@@ -110,8 +108,6 @@ class Metrics:
             case StreamEnded():
                 if self._open.pop(event.stream, None) is not None:
                     self._ended["broken" if event.reason else "ended"] += 1
-            case Status():
-                self._status = event, self._clock()
             case _:
                 pass
 
@@ -137,7 +133,9 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is read at the moment of a scrape."""
-        yield from self._of_hub()
+        cells = self._statuses.known()
+        yield from self._of_hubs(cells)
+        yield self._refusals(cells)
         live = list(self._open.copy().values())
         streams = GaugeMetricFamily(
             "abhinaya_streams",
@@ -163,10 +161,7 @@ class Metrics:
             restarts.add_metric([process], count)
         yield restarts
 
-    def _of_hub(self) -> Iterator[Metric]:
-        status, at = self._status or (None, 0.0)
-        if status is not None and self._clock() - at > FRESH_S:
-            status = None
+    def _of_hubs(self, cells: Sequence[Known]) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
             "abhinaya_hub_tasks_waiting",
             "Segments that wait for a node",
@@ -175,36 +170,52 @@ class Metrics:
         oldest = GaugeMetricFamily(
             "abhinaya_hub_oldest_task_seconds",
             "Age of the oldest segment that a service has not answered",
-            labels=["service"],
+            labels=["service", "cell"],
         )
         nodes = GaugeMetricFamily(
             "abhinaya_nodes",
-            "Nodes of a service: ready, suspect (silent or slow), missing",
-            labels=["service", "state"],
+            "Nodes of a service: ready, suspect (silent or slow), missing in an open cell",
+            labels=["service", "state", "cell"],
         )
-        suspects = {suspect.name for suspect in status.suspects} if status else set()
-        loads = status.nodes if status else ()
-        for service, wanted in self._wanted.items():
-            if status is not None:
-                waiting.add_metric([service, CELL], status.queued.get(service, 0))
-                oldest.add_metric([service], status.oldest_s.get(service, 0.0))
-            names = {load.node for load in loads if load.service == service}
-            counts = {"ready": len(names - suspects), "suspect": len(names & suspects)}
-            for state, count in (counts | {"missing": max(0, wanted - len(names))}).items():
-                nodes.add_metric([service, state], count)
-        yield from (waiting, oldest, nodes)
+        states = GaugeMetricFamily(
+            "abhinaya_cells",
+            "1 for the state of a cell: open, draining, silent (open, but its hub does not answer)",
+            labels=["state", "cell"],
+        )
+        for cell in cells:
+            name = cell.name or CELL
+            status = cell.status if cell.age_s <= FRESH_S else None
+            is_open = cell.state == "open"
+            now = "silent" if is_open and status is None else cell.state
+            for state in ("open", "draining", "silent"):
+                states.add_metric([state, name], state == now)
+            suspects = {suspect.name for suspect in status.suspects} if status else set()
+            for service, wanted in self._wanted.items():
+                if status is not None:
+                    waiting.add_metric([service, name], status.queued.get(service, 0))
+                    oldest.add_metric([service, name], status.oldest_s.get(service, 0.0))
+                loads = status.nodes if status else ()
+                ready = {load.node for load in loads if load.service == service}
+                counts = {"ready": len(ready - suspects), "suspect": len(ready & suspects)}
+                counts["missing"] = max(0, wanted - len(ready)) if is_open else 0
+                for state, count in counts.items():
+                    nodes.add_metric([service, state, name], count)
+        yield from (waiting, oldest, nodes, states)
+
+    def _refusals(self, cells: Sequence[Known]) -> Metric:
         refused = CounterMetricFamily(
             "abhinaya_messages_refused",
             "What was refused: messages of processes, requests, audio that came late or too fast",
             labels=["reason"],
         )
         counts_of: Counter[str] = Counter()
-        for reason, count in (self._status[0].refused if self._status else {}).items():
-            counts_of[f"hub: {cause_of(reason)}"] += count
+        for cell in cells:
+            for reason, count in (cell.status.refused if cell.status else {}).items():
+                counts_of[f"hub: {cause_of(reason)}"] += count
         for code, count in dict(self.refused).items():
             counts_of[f"gateway: {code}"] += count
         for source, count in dict(self.traffic.lost).items():
             counts_of[f"audio: {source}"] += count
         for reason, count in counts_of.items():
             refused.add_metric([reason], count)
-        yield refused
+        return refused

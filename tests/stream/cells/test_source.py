@@ -158,7 +158,6 @@ def test_the_first_map_must_be_there_and_each_fault_names_its_remedy(
         assert remedy in caught.value.remedy, where
         assert "pass" not in str(caught.value)
     for bad, own, why in (
-        (cells(1, "a", state="draining"), 0, "no open"),
         (cells(1, "a"), 0, "has no keys"),
         (cells(1, "a", key="k" * 40), 0, "needs keys"),
         (cells(1, "a", key="k" * 40), 1, "NAME.key_secret"),

@@ -86,7 +86,7 @@ def test_what_is_left_out_comes_from_the_profile(tmp_path: Path) -> None:
         (TWO + "[[machines]]\nlabel='m'\naddress='10.0.0.1'", ["but engine is local"]),
         (RAY.replace('"m2"\na', '"m1"\na'), ["two machines have the label 'm1'"]),
         (RAY.replace("10.0.0.2", "10.0.0.1"), ["two machines have the address 10.0.0.1"]),
-        (RAY.replace("10.0.0.2", "gpu.lan"), ["'gpu.lan' is not an IP address"]),
+        (RAY.replace("10.0.0.2", "gpu.lan"), ["'gpu.lan' is not an IPv4 address"]),
         (RAY.replace('["m2"]', '["m3"]'), ["unknown machine 'm3' (known: m1, m2)"]),
         (RAY.replace('["m2"]', '["m1"]'), ["no hub runs on the head"]),
         (RAY.replace("[ray]", "[ray]\nports=[1]\nreddis=''"), ["ray.reddis is not a setting"]),

@@ -219,7 +219,7 @@ def test_the_run_reports_the_faults_and_its_exit_code_is_theirs(
     run._report(plan.faults)
     assert said == [str(fault)]
     assert run._exit_code() == fault.exit_code
-    run._recorder.close()
+    run.cells.close()
 
 
 def test_the_same_file_twice_is_read_twice_and_a_pipe_is_not_touched(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_only_the_named_track_of_a_call_is_judged(
             feeds.extend(added)
 
     law = ComplianceConfig(mode="eu", others="drop")
-    assignment = Assignment(front="push", endpoint="ipc:///tmp/x", run="run", inputs=())
+    assignment = Assignment(front="push", run="run", inputs=())
     remarks: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
     front: Any = Front()
     name = "twilio:CA1"

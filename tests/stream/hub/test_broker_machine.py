@@ -29,7 +29,8 @@ from abhinaya.models.labels import LABELS
 from abhinaya.stream.front.outbox import LatestOnly, Outbox
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
-from abhinaya.stream.run.recorder import Inbox, Ledger
+from abhinaya.stream.run.ledger import Ledger
+from abhinaya.stream.run.recorder import Inbox
 from abhinaya.stream.wire.messages import (
     Beat,
     Cancel,

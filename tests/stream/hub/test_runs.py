@@ -19,6 +19,8 @@ from desk import FRONT, OF_RUN, SERVICES, Desk, desk
 from msgspec.structs import replace
 
 from abhinaya.bench.null_nodes import null_config, specs
+from abhinaya.stream.cells.follow import Follow
+from abhinaya.stream.cells.source import FixedCells
 from abhinaya.stream.hub import streams
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.main import Hub
@@ -26,9 +28,10 @@ from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.hub.runs import MAX_RUNS, Runs
 from abhinaya.stream.hub.streams import MAX_OVER, MAX_STREAMS
 from abhinaya.stream.hub.validation import LONGEST_REASON
-from abhinaya.stream.run import recorder
+from abhinaya.stream.run import ledger as ledgers
 from abhinaya.stream.run.inputs import Inputs
-from abhinaya.stream.run.recorder import Ledger, Recorder
+from abhinaya.stream.run.ledger import Ledger
+from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings.config import FlowConfig, SuperviseConfig, encode
 from abhinaya.stream.wire.child import Stop
@@ -590,11 +593,11 @@ def test_fifty_runs_of_one_name_through_a_real_hub(tmp_path: Path) -> None:
 def test_of_thousands_of_calls_in_one_run_nothing_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
-    for module in (recorder, streams):
+    for module in (ledgers, streams):
         monkeypatch.setattr(module, "MAX_OVER", 50)  # of streams that are over a little stays
     site, ledger, run, peer = Site(), Ledger(), "run", b"push"
-    inputs = Inputs(tmp_path, ledger, "ipc://x", None, "", None, run)
-    inputs.push_front()
+    inputs = Inputs(tmp_path, ledger, Follow(FixedCells("ipc://x").current), None, "", None, run)
+    assert len([*inputs.push_fronts([""])]) == 1
     site.sink(b"run", Subscribe(sink="recorder", confirm=True, run=run))
     site.say(peer, Hello(front="push", incarnation="1", run=run, streams=(), first_sequences=()))
 

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from proxy import Mode, Proxy
 
 from abhinaya.models.base import Ballot
+from abhinaya.stream.cells.source import FixedCells
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.hub.main import serve
 from abhinaya.stream.node.batching import Batcher
@@ -30,7 +31,7 @@ from abhinaya.stream.node.main import Node
 from abhinaya.stream.node.worker import Adapter
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
-from abhinaya.stream.run.plan import Input, Plan, Remote
+from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.settings.config import (
     Config,
@@ -223,7 +224,7 @@ def listen(collector: Collector, speech: Path, endpoint: str, run: Config) -> in
         Input("file", InputConfig(what=str(speech))),
         Input("live", InputConfig(what=str(speech), realtime=True)),
     )
-    plan = Plan(run, inputs, Remote(endpoint, None))
+    plan = Plan(run, inputs, FixedCells(endpoint))
     with run_directory() as directory:
         return Run(plan, directory, [collector], collector).run()
 

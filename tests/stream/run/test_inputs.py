@@ -11,13 +11,15 @@ import msgspec
 import pytest
 
 from abhinaya.bench.demo import CALL
+from abhinaya.stream.cells.follow import Follow
+from abhinaya.stream.cells.source import FixedCells
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.front.assignment import Assignment
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.inputs import AT_ONCE, TOGETHER, Inputs
+from abhinaya.stream.run.ledger import Ledger
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
-from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import Stage, leave_fault
@@ -29,7 +31,9 @@ class Play:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ledger = folder, Ledger()
-        self.inputs = Inputs(folder, self.ledger, "ipc://x", None, "", None, "run")
+        self.inputs = Inputs(
+            folder, self.ledger, Follow(FixedCells("ipc://x").current), None, "", None, "run"
+        )
         (folder / "a.wav").touch()
 
     def add(self, *names: str, what: str = "", **config: object) -> list[str]:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from abhinaya.models.labels import Attributes
-from abhinaya.stream.run.recorder import Inbox, Ledger
+from abhinaya.stream.run.ledger import Ledger
+from abhinaya.stream.run.recorder import Inbox
 from abhinaya.stream.wire.messages import (
     NodeDown,
     Notice,

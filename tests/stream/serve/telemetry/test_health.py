@@ -13,7 +13,9 @@ from gateways import Running, running
 from msgspec.structs import replace as changed
 from starlette.requests import Request
 
+from abhinaya.stream.cells.map import Cell, CellMap, State
 from abhinaya.stream.serve.limits import PROXIED
+from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.endpoints import is_local
 from abhinaya.stream.serve.telemetry.health import CHECK_S, Health, once_ready, watched
 from abhinaya.stream.settings.config import SuperviseConfig
@@ -38,10 +40,11 @@ SUSPECT = m.Suspect(name="n-0", reason="was silent", limit_s=4.0)
 
 def test_it_reports_once_that_it_is_ready() -> None:
     reports: list[str] = []
-    health = Health(fakes.config(supervise=SuperviseConfig(canary_s=CHECK_S)))
+    statuses = Statuses()
+    health = Health(fakes.config(supervise=SuperviseConfig(canary_s=CHECK_S)), statuses)
     check = once_ready(health, lambda: reports.append("ready"))
     for event in (status(), GOOD, status(), GOOD):
-        health.write(event, 0.0)
+        statuses.cell_status("", event, 0.0)
         check()
     assert reports == ["ready"]
 
@@ -75,18 +78,45 @@ def test_what_is_missing_is_named(
 ) -> None:
     now = [100.0]
     config = fakes.config(supervise=SuperviseConfig(canary_s=CHECK_S))
-    health = Health(config, [lambda fault=fault: fault for fault in faults], lambda: now[0])  # type: ignore[misc]
-    if status is not None:
-        health.write(status, 0.0)
+    statuses = Statuses(clock=lambda: now[0])
+    told = [lambda fault=fault: fault for fault in faults]  # type: ignore[misc]
+    health = Health(config, statuses, told, lambda: now[0])
+    statuses.cell_status("", status, 0.0)
     now[0] += later_s
     health.tick(0.0)
     assert sorted(health.missing()) == sorted(missing)
 
 
+def test_one_open_cell_is_enough_and_the_others_are_named(tmp_path: Path) -> None:
+    states: dict[str, State] = {"a": "open", "b": "open", "c": "draining", "d": "gone"}
+    cells = tuple(
+        Cell(name=name, endpoint=f"tcp://{name}:1", state=s) for name, s in states.items()
+    )
+    with running(tmp_path, cells=lambda: CellMap(epoch=1, cells=cells)) as web:
+
+        def ready() -> tuple[int, dict[str, object]]:
+            answer = web.get("/readyz")
+            return answer.status_code, answer.json()
+
+        silent = ["cell a: its hub does not answer", "cell b: its hub does not answer"]
+        web.gateway.statuses.cell_status("c", GOOD, 0.0)
+        assert ready() == (503, {"status": "not ready", "missing": silent})
+        web.gateway.statuses.cell_status("b", GOOD, 0.0)
+        assert ready() == (200, {"status": "ok", "degraded": silent[:1]})
+        web.gateway.statuses.cell_status("a", status(*map(load, SERVICES[1:])), 0.0)
+        lacks = ["cell a: asr: no node is ready"]
+        assert ready() == (200, {"status": "ok", "degraded": lacks})
+        web.gateway.statuses.cell_status("b", None, 0.0)
+        assert ready() == (503, {"status": "not ready", "missing": [*lacks, silent[1]]})
+        cells = (Cell(name="a", endpoint="tcp://a:1", state="draining"),)
+        assert ready() == (503, {"status": "not ready", "missing": ["no cell is open"]})
+
+
 def test_a_loop_that_stands_still_is_not_alive_and_not_ready() -> None:
     now = [100.0]
-    health = Health(fakes.config(), clock=lambda: now[0])
-    health.write(GOOD, 0.0)
+    statuses = Statuses()
+    health = Health(fakes.config(), statuses, clock=lambda: now[0])
+    statuses.cell_status("", GOOD, 0.0)
     assert health.stuck() == ""
     now[0] += 11
     assert "stands still for 11 s" in health.stuck()
@@ -120,7 +150,7 @@ def test_strangers_learn_whether_it_works_and_no_more(web: Running) -> None:
     for headers in ({}, foreign | web.bearer):
         body = get("/readyz", headers).json()
         assert body["missing"] == ["the hub has not reported yet"]
-    web.gateway.health.write(GOOD, 0.0)
+    web.gateway.statuses.cell_status("", GOOD, 0.0)
     assert (get("/readyz").status_code, get("/readyz").json()) == (200, {"status": "ok"})
     assert get("/metrics", foreign).status_code == 401
     assert web.gateway.metrics.refused == {"401": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import fakes
 import pytest
@@ -12,8 +13,10 @@ from places import ROOT
 from prometheus_client.parser import text_string_to_metric_families as parse
 from scrapes import NOW, Clock, filled, status, values
 
+from abhinaya.stream.cells.map import Cell, CellMap, State
 from abhinaya.stream.run.supervisor import Spec, node_specs
 from abhinaya.stream.serve.telemetry.causes import CAUSES, cause_of
+from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.metrics import FRESH_S, LATENCIES, Metrics
 from abhinaya.stream.wire import messages as m
 
@@ -28,11 +31,12 @@ def test_events_and_the_status_of_the_hub_become_metrics() -> None:
         ("abhinaya_segments_total", "overload", "gap"): 1,
         ("abhinaya_votes_missing_total", "no transcript", "T2"): 1,
         ("abhinaya_hub_tasks_waiting", "main", "S1"): 3,
-        ("abhinaya_hub_oldest_task_seconds", "S1"): 1.5,
-        ("abhinaya_nodes", "S1", "ready"): 1,
-        ("abhinaya_nodes", "T2", "suspect"): 1,
-        ("abhinaya_nodes", "asr", "missing"): 1,
-        ("abhinaya_nodes", "ST1", "missing"): 1,
+        ("abhinaya_hub_oldest_task_seconds", "main", "S1"): 1.5,
+        ("abhinaya_nodes", "main", "S1", "ready"): 1,
+        ("abhinaya_nodes", "main", "T2", "suspect"): 1,
+        ("abhinaya_nodes", "main", "asr", "missing"): 1,
+        ("abhinaya_nodes", "main", "ST1", "missing"): 1,
+        ("abhinaya_cells", "main", "open"): 1,
         ("abhinaya_streams", "live"): 1,
         ("abhinaya_streams", "file"): 1,
         ("abhinaya_streams", "broken"): 1,
@@ -53,12 +57,32 @@ def test_events_and_the_status_of_the_hub_become_metrics() -> None:
 
 def test_a_hub_that_is_silent_has_no_nodes_and_no_queue() -> None:
     clock = Clock()
-    metrics = filled(clock)
+    metrics = filled(Statuses(clock=clock))
     clock.now += FRESH_S + 1
     found = values(metrics)
-    assert found["abhinaya_nodes", "S1", "missing"] == 1
+    assert found["abhinaya_nodes", "main", "S1", "missing"] == 1
+    assert found["abhinaya_cells", "main", "silent"] == 1
     assert not [key for key in found if key[0].startswith("abhinaya_hub")]
     assert ("abhinaya_messages_refused_total", "hub: unknown stream") in found
+
+
+def test_each_cell_has_its_own_queue_and_nodes() -> None:
+    states: dict[str, State] = {"a": "open", "b": "draining", "c": "open", "d": "gone"}
+    cells = [Cell(name=name, endpoint=f"tcp://{name}:1", state=s) for name, s in states.items()]
+    statuses = Statuses(lambda: CellMap(epoch=1, cells=tuple(cells)))
+    metrics = Metrics(fakes.config(), statuses)
+    for name in "abcd":
+        statuses.cell_status(name, status(queued={"S1": ord(name)}, refused={"full": 1}), NOW)
+    statuses.cell_status("c", None, NOW)
+    found = values(metrics)
+    waiting = {key[1:]: n for key, n in found.items() if key[0] == "abhinaya_hub_tasks_waiting"}
+    assert waiting == {("a", "S1"): ord("a"), ("b", "S1"): ord("b")}
+    assert {key[1:] for key in found if key[0] == "abhinaya_cells"} == {
+        ("a", "open"), ("b", "draining"), ("c", "silent"),
+    }  # fmt: skip
+    missing = Counter(key[1] for key in found if key[0] == "abhinaya_nodes" and "missing" in key)
+    assert missing == {"a": 2, "c": 4}, "a draining cell lacks nothing"
+    assert found["abhinaya_messages_refused_total", "hub: too much"] == 2
 
 
 def test_a_process_is_counted_by_its_kind() -> None:
@@ -73,7 +97,8 @@ def test_a_process_is_counted_by_its_kind() -> None:
 @fakes.patient
 @given(st.text(alphabet='xyz\n"\\{}é☃', min_size=12, max_size=40), st.data())
 def test_no_name_and_no_text_of_others_becomes_a_label(name: str, data: st.DataObject) -> None:
-    metrics = Metrics(fakes.config())
+    statuses = Statuses()
+    metrics = Metrics(fakes.config(), statuses)
     reason = data.draw(
         st.sampled_from(
             (f"stream {name!r} is not this front's", f"late: {name}", name, f"{name} x")
@@ -85,9 +110,9 @@ def test_no_name_and_no_text_of_others_becomes_a_label(name: str, data: st.DataO
                       missing=(m.Missing(voter="T2", reason=reason),)),
         fakes.gap(1, name, reason=reason),
         m.StreamEnded(stream=name, sequence=2, position=0, reason=reason),
-        status(refused={reason[:200]: 1}),
     ):  # fmt: skip
         metrics.write(event, NOW)
+    statuses.cell_status("", status(refused={reason[:200]: 1}), NOW)
     labels = {
         value
         for family in parse(metrics.text().decode())

@@ -1,0 +1,95 @@
+"""A plan as tables, with the figures that it rests on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from abhinaya.bench.capacity.demand import BYTES_PER_S
+from abhinaya.bench.capacity.figures import Figures
+from abhinaya.bench.capacity.plan import Plan
+from abhinaya.stream.settings.config import Config, workers_of
+
+MANY: Final = 10**9
+"""A limit above is not shown as a number."""
+
+
+def tables(plan: Plan, config: Config, figures: Figures) -> Iterator[Table | Text]:
+    """Yield the plan, what breaks first, how the nodes follow, and the figures."""
+    yield _amounts(plan)
+    yield _nodes(plan)
+    yield _limits(plan)
+    yield Text("Segments a second of one node, in full batches:")
+    for nodes in plan.nodes:
+        yield Text(f"  {' + '.join(nodes.services)}: {nodes.formula}")
+    yield _sources(plan, config, figures)
+
+
+def _amounts(plan: Plan) -> Table:
+    ask = plan.ask
+    live = "" if ask.live_share == 1 else f", {ask.live_share:.0%} of them live"
+    table = _table(f"{ask.streams:,} streams{live}, profile {plan.profile}", "", "", "how")
+    for amount in plan.amounts:
+        table.add_row(amount.what, amount.count, amount.why)
+    return table
+
+
+def _nodes(plan: Plan) -> Table:
+    table = _table("Nodes", "services", "on", "each/s", "a cell", "all", "in use", "GPUs each")
+    for nodes in plan.nodes:
+        gpus = f"{nodes.gpus:.2g}" if nodes.gpus else ""
+        each = f"{nodes.per_cell:,}" if nodes.per_cell else "shared"
+        counts = (f"{nodes.per_s:,.1f}", each, f"{nodes.total:,}")
+        table.add_row(" + ".join(nodes.services), nodes.device, *counts, f"{nodes.use:.0%}", gpus)
+    return table
+
+
+def _limits(plan: Plan) -> Table:
+    table = _table("What breaks first", "", "in use", "up to streams", "then", "remedy")
+    for limit in plan.limits:
+        holds = f"{limit.holds:,}" if limit.holds < MANY else "any"
+        table.add_row(limit.what, f"{limit.use:.0%}", holds, limit.then, limit.remedy)
+    return table
+
+
+def _sources(plan: Plan, config: Config, figures: Figures) -> Table:
+    table = _table("This rests on", "figures", "values", "source")
+    speech = figures.speech
+    spoken = f"{speech.segments_per_s:.3f} segments/s a channel, {speech.mean_s:.2f} s each"
+    table.add_row("speech", f"{spoken}, {BYTES_PER_S / 1000:g} kB/s", speech.source)
+    used: dict[str, Any] = {
+        name: getattr(figures, name)
+        for name in ("hub", "wire", "gateway", "protocols", "inputs", "targets", "efficiency")
+    }
+    if plan.gpus:
+        used |= {f"GPU {plan.ask.gpu}": figures.gpu(plan.ask.gpu)}
+        used |= {"machines with GPUs": figures.machines["gpu"]}
+    used |= {"machines without": figures.machines["cpu"]}
+    for service, worker in workers_of(config).items():
+        if service != "refiner":
+            name, cost = figures.cost(service, worker)
+            used[f"{service}: {name}"] = cost
+    for name, values in used.items():
+        table.add_row(name, _values(values), values.source)
+    return table
+
+
+def _values(values: Any) -> str:
+    fields: Mapping[str, Any] = {
+        f.name: getattr(values, f.name)
+        for f in dataclasses.fields(values)
+        if f.name != "source" and getattr(values, f.name) not in (f.default, 0)
+    }
+    return ", ".join(f"{name} {value:g}" for name, value in fields.items())
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        right = column in ("each/s", "a cell", "all", "in use", "GPUs each", "up to streams")
+        table.add_column(column, justify="right" if right else "left")
+    return table

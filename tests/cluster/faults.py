@@ -1,0 +1,113 @@
+"""The faults of several machines: each is made during calls, which are then counted.
+
+Whoever runs the cells is a `Cells`: nobody (`standing.py`) or `abhinaya cluster up` (`placed.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from cluster.calls import Calls, Came
+from cluster.figures import note
+from cluster.lab import Machine
+
+ANSWERS_S: Final = 6
+"""Within this a killed node or hub is there again."""
+LOST_S: Final = 20
+"""Within this the calls of a machine or cell that is lost have labels again."""
+NOTICES: Final = 10
+"""A cut makes fewer `node_up` and `node_down` of one node."""
+
+CELL: Final = "alpha"
+"""The cell that the faults hit; `beta` is the other one."""
+
+
+class Cells(Protocol):
+    """Two cells, alpha and beta, in good health."""
+
+    title: str
+    """In the table."""
+    client: Machine
+    profile: Path
+
+    @property
+    def options(self) -> Sequence[object]:
+        """Return how calls reach the cells."""
+        ...
+
+    def calls_of(self, name: str) -> set[str]:
+        """Return the calls that this cell has when all cells are open."""
+        ...
+
+    def kill_hub(self, name: str) -> float:
+        """Kill the hub of a cell, which then starts again; return when it was killed."""
+        ...
+
+    def kill_node(self, name: str) -> float:
+        """Kill the node of a cell, which then starts again; return when it was killed."""
+        ...
+
+    def hub_machine(self, name: str) -> Machine:
+        """Return the machine of the hub of a cell."""
+        ...
+
+
+def begin(cells: Cells, seconds: int) -> Calls:
+    """Begin calls in both cells."""
+    calls = Calls(cells.client, cells.profile, seconds, [*cells.options, "--realtime"])
+    calls.running()
+    return calls
+
+
+def finish(
+    cells: Cells,
+    fault: str,
+    calls: Calls,
+    answers_s: float | None = None,
+) -> Came:
+    """Wait for the end of the calls, note what came of them, and hold that nothing is missing."""
+    came = calls.count()
+    note(f"{cells.title}: {fault}", came, answers_s)
+    return came.whole()
+
+
+def nothing(cells: Cells) -> None:
+    """Let nothing fail: files over both cells."""
+    assert cells.calls_of("alpha")
+    assert cells.calls_of("beta")
+    finish(cells, "none, files", Calls(cells.client, cells.profile, 60, cells.options))
+
+
+def killed_node(cells: Cells) -> None:
+    """Kill the only node of a cell."""
+    killed(cells, "node killed", cells.kill_node)
+
+
+def killed_hub(cells: Cells) -> None:
+    """Kill the hub of a cell."""
+    killed(cells, "hub killed", cells.kill_hub)
+
+
+def killed(
+    cells: Cells, fault: str, kill: Callable[[str], float], limit_s: float = ANSWERS_S
+) -> None:
+    """Kill something of a cell, and hold that the cell votes on new speech in time."""
+    calls = begin(cells, 20 + 2 * round(limit_s))
+    at = kill(CELL)
+    answers_s = calls.answers(at, 3 * limit_s, cells.calls_of(CELL))
+    finish(cells, fault, calls, answers_s)
+    assert answers_s < limit_s
+
+
+def cut(cells: Cells, machine: Machine, seconds: int) -> None:
+    """Cut a machine off, with all that runs there."""
+    title = "client" if machine is cells.client else "machine"
+    calls = begin(cells, seconds + 30)
+    machine.cut()
+    time.sleep(seconds)
+    machine.mend()
+    came = finish(cells, f"{title} cut off for {seconds} s", calls)
+    assert came.most_notices < NOTICES, came
