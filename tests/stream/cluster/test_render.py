@@ -15,6 +15,7 @@ from abhinaya.stream.cluster.config import Cluster
 from abhinaya.stream.cluster.keys import make, public_key
 from abhinaya.stream.cluster.load import load
 from abhinaya.stream.cluster.render import helm_values
+from abhinaya.stream.commands.cluster import main
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.environment import trace_line_up
 from abhinaya.stream.settings.profile import profiles
@@ -129,6 +130,15 @@ def test_all_that_the_chart_starts_has_the_settings_of_the_file(
         settings = [arguments[i + 1] for i, flag in enumerate(arguments) if flag == "--set"]
         found = trace_line_up(profile, settings, {}).config
         assert replace(found, profile=cluster.run.profile) == cluster.run
+
+
+def test_the_command_prints_them(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", "--helm", str(tmp_path / "cluster.toml"), "--drain", "b"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["epoch"] > 1_700_000_000
+    assert printed == values_of(cluster, "b") | {"epoch": printed["epoch"]}
 
 
 def test_what_kubernetes_cannot_do_without_is_named(cluster: Cluster) -> None:
