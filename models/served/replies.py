@@ -16,8 +16,11 @@ from typing import Any, Final
 
 from abhinaya.models.base import Abstention, Ballot, ballot
 from abhinaya.models.labels import LABELS
-from abhinaya.models.served.prompting import FIELD, NOT_SURE
 
+FIELD: Final = "emotion"
+"""Field of a reply in JSON."""
+NOT_SURE: Final = "NA"
+"""A refiner's answer that keeps the predicted label."""
 _SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "angry": ("anger", "angrily", "furious", "fury", "rage", "annoyed", "annoyance", "irritated",
               "irritation", "frustrated", "frustration"),
@@ -118,7 +121,7 @@ def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
 
 def judge_refined(reply: Reply, labels: Sequence[str]) -> Ballot | Abstention:
     """Return the label of a refiner's reply: one word; anything else is an abstention."""
-    word = _without_reasoning(reply.text)[0].strip(" \t\n.\"'`*").lower()
+    word = without_reasoning(reply.text)[0].strip(" \t\n.\"'`*").lower()
     if word in labels and not reply.refusal:
         return Ballot(word)
     return Abstention(NOT_SURE if word == NOT_SURE.lower() else f"no label: {_shown(reply.text)}")
@@ -127,7 +130,7 @@ def judge_refined(reply: Reply, labels: Sequence[str]) -> Ballot | Abstention:
 def find_label(reply: str) -> tuple[str, int] | Abstention:
     """Return the label of a reply and the index of its first character, or an abstention."""
     reply = reply.replace("\u2019", "'")
-    text, offset = _without_reasoning(reply)
+    text, offset = without_reasoning(reply)
     if not text.strip():
         open_end = _OPEN_REASONING.search(reply)
         return Abstention(
@@ -156,15 +159,26 @@ def find_label(reply: str) -> tuple[str, int] | Abstention:
 def label_shares(reply: Reply, at: int) -> tuple[float, ...] | None:
     """Return the labels' probabilities [C] from the tokens of the answer, which begins at `at`.
 
-    An alternative counts for a label if it is the beginning of only that label. If the chosen token
-    is the beginning of several labels ("s"), the next token decides between them. None if less than
-    half of the probability falls on labels.
+    None if less than half of the probability falls on labels.
     """
+    mass = label_mass(reply, at)
+    total = math.fsum(mass.values())
+    if not total >= _LEAST_MASS:
+        return None
+    return tuple(mass[label] / total for label in LABELS)
+
+
+def label_mass(reply: Reply, at: int) -> dict[str, float]:
+    """Return the model's probability of each label, in the tokens of the answer at `at`.
+
+    An alternative counts for a label if it is the beginning of only that label. If the chosen token
+    is the beginning of several labels ("s"), the next token decides between them.
+    """
+    mass, path = dict.fromkeys(LABELS, 0.0), ""
     place = _step_at(reply, at)
     if place is None:
-        return None
+        return mass
     index, skipped = place
-    mass, path = dict.fromkeys(LABELS, 0.0), ""
     reached = 1.0
     for step in reply.steps[index:]:
         prefix, follow = step.token[:skipped].strip(' \t\n"'), None
@@ -182,10 +196,7 @@ def label_shares(reply: Reply, at: int) -> tuple[float, ...] | None:
         if follow is None:
             break
         reached = follow
-    total = math.fsum(mass.values())
-    if not total >= _LEAST_MASS:
-        return None
-    return tuple(mass[label] / total for label in LABELS)
+    return mass
 
 
 def _begun(token: str, prefix: str, first: bool) -> str:
@@ -235,7 +246,7 @@ def _step(step: Any) -> Step:
     return Step(str(step["token"]), tuple(found.items()))
 
 
-def _without_reasoning(text: str) -> tuple[str, int]:
+def without_reasoning(text: str) -> tuple[str, int]:
     """Return the text after the reasoning, and the index of its first character."""
     closed = _CLOSED_REASONING.match(text)  # some templates open the tag in the prompt
     start = closed.end() if closed else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import math
 import os
 import select
 import signal
@@ -28,7 +29,6 @@ from abhinaya.stream.cluster.ray_settings import Here
 from abhinaya.stream.cluster.ray_token import check_token
 from abhinaya.stream.errors import ConfigError, NetworkError, ProcessError
 from abhinaya.stream.run.placement.ray_actor import DIRECTORY
-from abhinaya.stream.wire.child import Stop
 
 START_S: Final = 120.0
 """Seconds that `ray start` may take."""
@@ -76,10 +76,8 @@ class RayHere:
         """What Ray says while it starts."""
         return self._here.directory / "start.log"
 
-    def prepare(self) -> bool:
+    def prepare(self) -> None:
         """Take the folder, end what an earlier run left behind, and check what can be checked.
-
-        Return whether Ray's token was made now.
 
         Raises:
             AbhinayaError: names what is wrong, and the remedy.
@@ -90,9 +88,18 @@ class RayHere:
         _check_address(here)
         _make_private(here.directory)
         self._lock = _locked(here)
-        new = check_token(here.token_file, make=here.machine.head)
+        check_token(here.token_file)
         self.stop()
-        return new
+
+    def runs(self) -> bool:
+        """Whether another process of ours keeps Ray here."""
+        if not self._here.directory.exists():
+            return False
+        try:
+            _locked(self._here).close()
+        except ProcessError:
+            return True
+        return False
 
     def start(self) -> None:
         """Start Ray, and join the cluster.
@@ -174,39 +181,46 @@ class RayHere:
                 time.sleep(0.2)
 
     def close(self) -> None:
-        """Stop Ray, and let go of the folder."""
-        self.stop()
+        """Stop Ray, and let go of the folder; nothing if another process has it."""
         if self._lock is not None:
+            self.stop()
             self._lock.close()
 
 
-def keep(ray: RayHere, stop: Stop, joined: Callable[[], None], say: Callable[[str], None]) -> None:
-    """Keep Ray running until asked to stop. `joined` is called after each start.
+def keep(
+    ray: RayHere,
+    stopped: Callable[[], bool],
+    joined: Callable[[], None],
+    say: Callable[[str], None],
+) -> None:
+    """Keep Ray running until `stopped`. `joined` is called after each start.
 
     Raises:
         AbhinayaError: it cannot be started, and waiting will not help.
 
     """
-    pause_s, said = 0.0, ""
-    while not stop.asked:
+    pause_s, said, began = 0.0, "", -math.inf
+    while not stopped():
         try:
             ray.start()
             joined()
-        except NetworkError as error:  # the head may come later, and so may Redis
+        except (NetworkError, ProcessError) as error:  # the head may come later, and so may Redis
+            if isinstance(error, ProcessError) and began == -math.inf:
+                raise
             if str(error) != said:
                 say(f"{error}; trying again")
             said = str(error)
         else:
             began, said = time.monotonic(), ""
-            while not stop.asked and not (dead := ray.dead()):
+            while not (over := stopped()) and not (dead := ray.dead()):
                 time.sleep(LOOK_S)
-            if stop.asked:
+            if over:
                 return
             say(f"Ray's {dead} has ended; starting Ray again")
             pause_s *= time.monotonic() - began < STEADY_S
         ray.stop()
         until = time.monotonic() + pause_s
-        while not stop.asked and time.monotonic() < until:
+        while not stopped() and time.monotonic() < until:
             time.sleep(LOOK_S)
         pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
 

@@ -13,6 +13,7 @@ from abhinaya.stream.cluster import ray_settings
 from abhinaya.stream.cluster.config import Cluster
 from abhinaya.stream.cluster.ray_machine import RayHere, keep
 from abhinaya.stream.cluster.ray_settings import Here
+from abhinaya.stream.cluster.state import State
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.wire.child import Stop, read_exit_report
 
@@ -24,14 +25,19 @@ STARTS_S: Final = 90.0
 def up(cluster: Cluster, label: str, stop: Stop, say: Callable[[str], None]) -> int:
     """Keep machine `label` in the cluster until asked to stop; return 0.
 
-    The head also gets the controller, which reads the cluster from the folder of the state.
+    The head also gets the controller, which reads the cluster from the folder of the state; it
+    leaves when `down` has ended the cluster.
 
     Raises:
         AbhinayaError: Ray cannot be started here, and waiting will not help.
 
     """
     here = ray_settings.of(cluster, label, version())
-    ray = RayHere(here)
+    ray, state = RayHere(here), State(cluster.state)
+
+    def stopped() -> bool:
+        down = here.machine.head and state.read_wishes().down and not state.runs()
+        return stop.asked or bool(down)
 
     def joined() -> None:
         if here.machine.head:
@@ -39,13 +45,17 @@ def up(cluster: Cluster, label: str, stop: Stop, say: Callable[[str], None]) -> 
         say(f"machine {label} has joined the cluster {cluster.config.name}")
 
     try:
-        if ray.prepare():
-            say(f"Ray's token is new: copy {here.token_file} to the other machines")
+        ray.prepare()
         stop.serving()
-        keep(ray, stop, joined, say)
+        keep(ray, stopped, joined, say)
         return 0
     finally:
         ray.close()
+
+
+def runs(cluster: Cluster, label: str) -> bool:
+    """Whether `up` runs already for this machine."""
+    return RayHere(ray_settings.of(cluster, label, version())).runs()
 
 
 def _start_controller(here: Here) -> None:

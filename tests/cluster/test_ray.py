@@ -18,7 +18,6 @@ from abhinaya.stream.cluster import ray_settings
 from abhinaya.stream.cluster.ray_machine import RayHere, keep
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.run.placement.base import Placement
-from abhinaya.stream.wire.child import Stop
 
 pytestmark = pytest.mark.cluster
 
@@ -110,10 +109,10 @@ def parent(pid: int) -> int:
 
 def test_ray_is_started_again_when_its_head_dies_and_ends_without_a_rest() -> None:
     with short_folder() as folder:
-        kept, stop, said = RayHere(here(folder)), Stop(), list[str]()
+        kept, stop, said = RayHere(here(folder)), threading.Event(), list[str]()
         kept.prepare()
         joined = threading.Event()
-        thread = threading.Thread(target=keep, args=(kept, stop, joined.set, said.append))
+        thread = threading.Thread(target=keep, args=(kept, stop.is_set, joined.set, said.append))
         thread.start()
         try:
             assert joined.wait(60)
@@ -127,7 +126,7 @@ def test_ray_is_started_again_when_its_head_dies_and_ends_without_a_rest() -> No
             with pytest.raises(AbhinayaError, match="runs already"):
                 RayHere(here(folder)).prepare()
         finally:
-            stop.asked = True
+            stop.set()
             thread.join(60)
             kept.close()
         assert not kept.processes()
