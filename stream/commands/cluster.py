@@ -20,8 +20,8 @@ from abhinaya.stream.cluster import keys, ray_up, show
 from abhinaya.stream.cluster import main as loop
 from abhinaya.stream.cluster.config import Cluster, ClusterConfig
 from abhinaya.stream.cluster.load import load
-from abhinaya.stream.cluster.render import helm_values
 from abhinaya.stream.cluster.state import State, fault_of_change
+from abhinaya.stream.commands import render
 from abhinaya.stream.errors import ConfigError, ProcessError
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.run.directory import logs_kept, run_directory
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         "scale": _scale,
         "down": _down,
         "keys": _keys,
-        "render": _render,
+        "render": render.main,
         "settings": _settings,
     }
     name, rest = (argv[0], argv[1:]) if argv else ("", ())
@@ -236,25 +236,6 @@ def _keys(argv: Sequence[str]) -> int:
             "clients/node.key_secret to those of nodes, clients/operator.key_secret and",
             "cells/*/hub.key to that of the controller; no other machine needs them",
         )
-    return 0
-
-
-def _render(argv: Sequence[str]) -> int:
-    """Print the cluster as values of the Helm chart."""
-    parser = _parser("render", _render)
-    parser.add_argument(
-        "--helm", action="store_true", required=True, help="the chart of docs/deploy.md"
-    )
-    parser.add_argument(
-        "--drain",
-        action="append",
-        default=[],
-        metavar="CELL",
-        help="let this cell finish its calls and take no new ones; repeatable",
-    )
-    args = parser.parse_args(argv)
-    # seconds since 1970 grow with each call, as the number of a map must
-    print(helm_values(load(args.file), int(time.time()), args.drain), end="")
     return 0
 
 

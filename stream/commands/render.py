@@ -8,24 +8,46 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from abhinaya.models.catalogue import CATALOGUE
+from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import near_miss
 from abhinaya.models.text import one_line
 from abhinaya.models.toml import inline
 from abhinaya.stream.cluster.config import Cluster, Service
 from abhinaya.stream.cluster.keys import cell_keys, client_keys, public_key
-from abhinaya.stream.cluster.load import leaves
+from abhinaya.stream.cluster.load import leaves, load
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.config import workers_of
 from abhinaya.stream.settings.profile import profiles
 
 CREATE: Final = "kubectl create secret generic"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the cluster as values of the Helm chart."""
+    parser = Parser("abhinaya cluster render", main.__doc__)
+    parser.add_argument("file", type=Path, metavar="cluster.toml")
+    parser.add_argument(
+        "--helm", action="store_true", required=True, help="the chart of docs/deploy.md"
+    )
+    parser.add_argument(
+        "--drain",
+        action="append",
+        default=[],
+        metavar="CELL",
+        help="let this cell finish its calls and take no new ones; repeatable",
+    )
+    args = parser.parse_args(argv)
+    # seconds since 1970 grow with each call, as the number of a map must
+    print(helm_values(load(args.file), int(time.time()), args.drain), end="")
+    return 0
 
 
 def helm_values(cluster: Cluster, epoch: int, draining: Collection[str] = ()) -> str:

@@ -14,8 +14,8 @@ from abhinaya.stream.cells.map import decode
 from abhinaya.stream.cluster.config import Cluster
 from abhinaya.stream.cluster.keys import make, public_key
 from abhinaya.stream.cluster.load import load
-from abhinaya.stream.cluster.render import helm_values
 from abhinaya.stream.commands.cluster import main
+from abhinaya.stream.commands.render import helm_values
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.environment import trace_line_up
 from abhinaya.stream.settings.profile import profiles
