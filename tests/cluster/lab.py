@@ -98,6 +98,7 @@ class Machine:
             self._holder.wait()
             self._holder = None
             for process in self.started:
+                process.kill()  # nsenter stops when what it started is stopped, and stays so
                 process.wait()
             self.started.clear()
 
