@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,11 +41,31 @@ def completion(text: str | None, finish: str = "stop", **more: Any) -> dict[str,
     }
 
 
-class Scripted:
-    """The server: `script` gives the answer to the n-th request."""
+def is_probe(request: dict[str, Any]) -> bool:
+    """Whether T1's client asks what the server can, not about a transcript."""
+    return "Which animal barks?" in request["messages"][-1]["content"]
 
-    def __init__(self, script: Callable[[int, dict[str, Any]], Say]) -> None:
+
+def of_probe(request: dict[str, Any]) -> Say:
+    """The reply of a server that restricts by schema and ignores other restrictions."""
+    return Say(completion('{"emotion": "zebra"}' if "response_format" in request else "dog"))
+
+
+class Scripted:
+    """The server: `script` gives the answer to the n-th request.
+
+    Requests of T1's client that ask what the server can are answered by `of_probe`, and not
+    counted, unless `probes` says that the script answers them too. `pages` has what a GET brings.
+    """
+
+    def __init__(
+        self,
+        script: Callable[[int, dict[str, Any]], Say],
+        probes: bool = False,
+        pages: Mapping[str, Say] | None = None,
+    ) -> None:
         self.requests: list[dict[str, Any]] = []
+        self._probes = probes
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.most_at_once = 0
@@ -58,6 +78,9 @@ class Scripted:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer._serve(self)
+
+            def do_GET(self) -> None:
+                outer._answer(self, (pages or {}).get(self.path, Say({"error": "none"}, 404)))
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -75,6 +98,9 @@ class Scripted:
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         request = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        if not self._probes and "messages" in request and is_probe(request):
+            self._answer(handler, of_probe(request))
+            return
         with self._lock:
             index = len(self.requests)
             self.requests.append(request)
@@ -108,8 +134,12 @@ class Scripted:
 
 
 @contextmanager
-def scripted(script: Callable[[int, dict[str, Any]], Say]) -> Iterator[Scripted]:
-    server = Scripted(script)
+def scripted(
+    script: Callable[[int, dict[str, Any]], Say],
+    probes: bool = False,
+    pages: Mapping[str, Say] | None = None,
+) -> Iterator[Scripted]:
+    server = Scripted(script, probes, pages)
     try:
         yield server
     finally:

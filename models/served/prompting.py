@@ -11,21 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from abhinaya.models.base import Utterance
 from abhinaya.models.labels import LABELS
+from abhinaya.models.served.replies import FIELD, NOT_SURE
 
-Output = Literal["json_schema", "choice", "guided_choice", "text"]
-"""How the server restricts a reply to the labels.
-
-    json_schema    response_format, the standard: vLLM, SGLang, llama.cpp, Ollama and most others
-    choice         structured_outputs.choice, vLLM since 0.11
-    guided_choice  vLLM before 0.11
-    text           no restriction; a label is searched in the reply
-"""
-
-FIELD: Final = "emotion"
 MAX_CHARACTERS: Final = 2000
 """Limit of a transcript; ten seconds of speech have about 200 characters."""
 
@@ -60,8 +51,6 @@ _PUBLISHED_TASK: Final = (
     "You are an emotion recogniser that understands emotion in text. Task: classify the sentence"
     " into one of the emotions: {labels}. Reply with only 1 word."
 )
-NOT_SURE: Final = "NA"
-"""A refiner's answer that keeps the predicted label."""
 _REFINE: Final = (
     "You are an expert in recognising emotions. For one stretch of speech you are given the label"
     " of a speech emotion recogniser, which is correct in most cases, the transcript, and how it"
@@ -91,20 +80,20 @@ def labels_of(utterance: Utterance) -> tuple[str, ...]:
 
 
 def messages(
-    utterance: Utterance, output: Output, context_turns: int = 0, voice: str = ""
+    utterance: Utterance, as_json: bool, context_turns: int = 0, voice: str = ""
 ) -> list[dict[str, str]]:
     """Return the chat messages that ask for the emotion of an utterance.
 
     Args:
         utterance: source of the transcript, the context and the choices.
-        output: how the reply is restricted to the labels.
+        as_json: whether the reply is a JSON object; otherwise it is a word.
         context_turns: number of earlier turns in the prompt.
         voice: description by `prosody.py`; contains no words of the speaker.
 
     """
     labels = labels_of(utterance)
     listed = ", ".join(labels)
-    answer = (_ONE_FIELD if output == "json_schema" else _ONE_WORD).format(labels=listed)
+    answer = (_ONE_FIELD if as_json else _ONE_WORD).format(labels=listed)
     turns = utterance.context[-context_turns:] if context_turns else ()
     system = _TASK.format(count=_COUNTS[len(labels)], labels=listed) + _EVIDENCE
     system += (_NEUTRAL if "neutral" in labels else "") + " Do not explain.\n"
@@ -161,25 +150,3 @@ def _escaped(character: str) -> str:
         units = character.encode("utf-16-be", "surrogatepass")
         return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
     return json.dumps(character, ensure_ascii=False)[1:-1]
-
-
-def restriction(output: Output, labels: Sequence[str] = LABELS) -> dict[str, object]:
-    """Return the fields of a request that restrict the reply to the labels."""
-    if output == "choice":
-        return {"structured_outputs": {"choice": list(labels)}}
-    if output == "guided_choice":
-        return {"guided_choice": list(labels)}
-    if output == "text":
-        return {}
-    schema = {
-        "type": "object",
-        "properties": {FIELD: {"type": "string", "enum": list(labels)}},
-        "required": [FIELD],
-        "additionalProperties": False,
-    }
-    return {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": FIELD, "strict": True, "schema": schema},
-        }
-    }

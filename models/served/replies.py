@@ -16,8 +16,11 @@ from typing import Any, Final
 
 from abhinaya.models.base import Abstention, Ballot, ballot
 from abhinaya.models.labels import LABELS
-from abhinaya.models.served.prompting import FIELD, NOT_SURE
 
+FIELD: Final = "emotion"
+"""Field of a reply in JSON."""
+NOT_SURE: Final = "NA"
+"""A refiner's answer that keeps the predicted label."""
 _SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "angry": ("anger", "angrily", "furious", "fury", "rage", "annoyed", "annoyance", "irritated",
               "irritation", "frustrated", "frustration"),
@@ -118,7 +121,7 @@ def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
 
 def judge_refined(reply: Reply, labels: Sequence[str]) -> Ballot | Abstention:
     """Return the label of a refiner's reply: one word; anything else is an abstention."""
-    word = _without_reasoning(reply.text)[0].strip(" \t\n.\"'`*").lower()
+    word = without_reasoning(reply.text)[0].strip(" \t\n.\"'`*").lower()
     if word in labels and not reply.refusal:
         return Ballot(word)
     return Abstention(NOT_SURE if word == NOT_SURE.lower() else f"no label: {_shown(reply.text)}")
@@ -127,7 +130,7 @@ def judge_refined(reply: Reply, labels: Sequence[str]) -> Ballot | Abstention:
 def find_label(reply: str) -> tuple[str, int] | Abstention:
     """Return the label of a reply and the index of its first character, or an abstention."""
     reply = reply.replace("\u2019", "'")
-    text, offset = _without_reasoning(reply)
+    text, offset = without_reasoning(reply)
     if not text.strip():
         open_end = _OPEN_REASONING.search(reply)
         return Abstention(
@@ -235,7 +238,7 @@ def _step(step: Any) -> Step:
     return Step(str(step["token"]), tuple(found.items()))
 
 
-def _without_reasoning(text: str) -> tuple[str, int]:
+def without_reasoning(text: str) -> tuple[str, int]:
     """Return the text after the reasoning, and the index of its first character."""
     closed = _CLOSED_REASONING.match(text)  # some templates open the tag in the prompt
     start = closed.end() if closed else 0

@@ -1,8 +1,8 @@
 """T1: a language model on a server reads a transcript and names one of the labels.
 
 Any server with an OpenAI-compatible chat API works: vLLM, SGLang, llama.cpp, Ollama, or
-`transformers serve`; docs/serving-t1.md has commands. The first request finds out the fields that
-the server supports: rejected fields are removed one by one until the server answers.
+`transformers serve`; docs/serving-t1.md has commands. Before the first transcript, `forms.py` finds
+out which form of a request the server understands.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
@@ -27,66 +26,25 @@ from abhinaya.models.served.chat import (
     ServerError,
     checked_url,
 )
+from abhinaya.models.served.forms import ALTERNATIVES, OUTPUTS, Form, Output, find
 from abhinaya.models.served.prompting import (
     PUBLISHED_SAMPLING,
     REFINE_SAMPLING,
-    Output,
     labels_of,
     messages,
     published_messages,
     refine_messages,
-    restriction,
 )
 from abhinaya.models.served.prosody import describe, measure
-from abhinaya.models.served.replies import NonsenseError, judge, judge_refined, read_reply
+from abhinaya.models.served.replies import NonsenseError, Reply, judge, judge_refined, read_reply
 
 DEFAULT_KEY_ENV: Final = "ABHINAYA_API_KEY"
-_OUTPUTS: Final[tuple[Output, ...]] = get_args(Output)
 Prompt = Literal["ours", "published", "refine"]
 _SAMPLING: Final[Mapping[Prompt, Mapping[str, float]]] = {
     "ours": {"temperature": 0.0},
     "published": PUBLISHED_SAMPLING,
     "refine": REFINE_SAMPLING,
 }
-_ALTERNATIVES: Final = (20, 5, None)
-"""Values of top_logprobs to request; servers allow 20, 5 or none."""
-_OUTPUT_WORDS: Final = ("response_format", "schema", "structured", "guided", "grammar", "choice")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestOptions:
-    """Optional features of a request."""
-
-    output: Output
-    alternatives: int | None
-    """Number of alternative tokens with log-probabilities; None: no log-probabilities."""
-    output_is_chosen: bool = False
-    """Whether the profile fixes `output`, so that a rejection does not change it."""
-    sampling: Mapping[str, float] = field(default_factory=lambda: {"temperature": 0})
-
-    def fields(self, labels: Sequence[str] = LABELS) -> dict[str, object]:
-        """Return the fields of a request that asks for one of `labels`."""
-        fields = {**self.sampling, **restriction(self.output, labels)}
-        if self.alternatives:
-            fields |= {"logprobs": True, "top_logprobs": self.alternatives}
-        return fields
-
-    def simpler(self, rejection: str) -> RequestOptions | None:
-        """Return a simpler request to try after this rejection; None if none is left."""
-        if "top_k" in self.sampling:  # no field of the standard
-            rest = {key: value for key, value in self.sampling.items() if key != "top_k"}
-            return replace(self, sampling=rest)
-        fewer = None
-        if self.alternatives is not None:
-            least = _ALTERNATIVES[_ALTERNATIVES.index(self.alternatives) + 1]
-            fewer = replace(self, alternatives=least)
-        looser = None
-        if self.output != "text" and not self.output_is_chosen:
-            looser = replace(self, output=_OUTPUTS[_OUTPUTS.index(self.output) + 1])
-        words = rejection.lower()
-        if "logprob" not in words and any(word in words for word in _OUTPUT_WORDS):
-            return looser or fewer
-        return fewer or looser
 
 
 class ZeroShot:
@@ -112,7 +70,7 @@ class ZeroShot:
         base_url: str,
         model: str,
         api_key_env: str | None = None,
-        output: Literal["auto", "json_schema", "choice", "guided_choice", "text"] = "auto",
+        output: Literal["auto", "choice", "json_schema", "text"] = "auto",
         logprobs: bool = True,
         max_tokens: int = 32,
         timeout_s: float = 15.0,
@@ -129,8 +87,8 @@ class ZeroShot:
         licence: str = "the served model's own",
         noncommercial: bool = False,
     ) -> None:
-        if output not in ("auto", *_OUTPUTS):
-            raise OptionsError(f"output {output!r}", "unknown", f"use auto, {', '.join(_OUTPUTS)}")
+        if output not in ("auto", *OUTPUTS):
+            raise OptionsError(f"output {output!r}", "unknown", f"use auto, {', '.join(OUTPUTS)}")
         _check_least(max_tokens=(max_tokens, 1), attempts=(attempts, 1), failures=(failures, 1))
         _check_least(concurrency=(concurrency, 1), context_turns=(context_turns, 0))
         _check_least(timeout_s=(timeout_s, 0.1), rest_s=(rest_s, 0.0), wait_s=(wait_s, 0.0))
@@ -156,16 +114,16 @@ class ZeroShot:
         self._chat = Chat(access, Circuit(sys.maxsize if wait_s else failures, rest_s))
         self._model, self._max_tokens, self._turns = model, max_tokens, context_turns
         self._timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
-        best: Output = "json_schema" if prompt == "ours" else "text"
-        self._request_options = RequestOptions(
+        best: Output = OUTPUTS[0] if prompt == "ours" else "text"
+        self._form = Form(
             best if output == "auto" else output,
             # with log-probabilities the most probable label would be the vote, not the word said
-            _ALTERNATIVES[0] if logprobs and prompt == "ours" else None,
+            ALTERNATIVES[0] if logprobs and prompt == "ours" else None,
             output != "auto",
             sampling,
         )
-        self._known = False
-        """Whether the server has answered a request with these options."""
+        self._known = self._form.known
+        """Whether the server is known to understand this form."""
         self._lock = threading.Lock()
         self.card = Card(
             model="zero-shot",
@@ -186,7 +144,7 @@ class ZeroShot:
             return []
         if self._known or len(batch) == 1:
             return self._all(batch, deadline)
-        # The first request finds out the options that the server supports.
+        # The first one finds out which form the server understands.
         return [*self._all(batch[:1], deadline), *self._all(batch[1:], deadline)]
 
     def close(self) -> None:
@@ -218,40 +176,37 @@ class ZeroShot:
             return Abstention(f"the server rejects the request: {error}")
 
     def _answer(self, utterance: Utterance, deadline: float) -> Ballot | Abstention:
-        """Ask the server; before its first answer, simplify a rejected request and retry."""
-        with self._lock:
-            asked, known = self._request_options, self._known
-        while True:
-            try:
-                request = self.request(utterance, asked)
-                if self._wait_s:
-                    body = self._chat.insist(request, self._timeout_s, self._wait_s)
-                else:
-                    body = self._chat.ask(request, deadline)
-                break
-            except RejectedError as error:
-                # After the first answer, a rejection concerns this text.
-                simpler = None if known else asked.simpler(str(error))
-                if simpler is None:
-                    raise
-                asked = simpler
+        """Ask the server; before its first answer, find out which form it understands."""
         try:
-            reply = read_reply(body)
+            form = self._found_form(deadline)
+            reply = self._send(self.request(utterance, form), deadline)
         except NonsenseError as error:
             return Abstention(f"the server answers nonsense: {error}")
-        with self._lock:
-            if not self._known:
-                self._request_options, self._known = asked, True
         judged = judge_refined if self._prompt == "refine" else judge
         return judged(reply, labels_of(utterance))
 
-    def request(self, utterance: Utterance, asked: RequestOptions) -> dict[str, Any]:
+    def _found_form(self, deadline: float) -> Form:
+        with self._lock:
+            form, known = self._form, self._known
+        if not known:
+            form = find(lambda body: self._send({"model": self._model, **body}, deadline), form)
+            with self._lock:
+                self._form, self._known = form, True
+        return form
+
+    def _send(self, request: Mapping[str, Any], deadline: float) -> Reply:
+        """Return the reply to a request. Raises NonsenseError, and what `Chat` raises."""
+        if self._wait_s:
+            return read_reply(self._chat.insist(request, self._timeout_s, self._wait_s))
+        return read_reply(self._chat.ask(request, deadline))
+
+    def request(self, utterance: Utterance, form: Form) -> dict[str, Any]:
         """Return the body of the request about an utterance."""
         return {
             "model": self._model,
-            "messages": self._messages(utterance, asked.output),
+            "messages": self._messages(utterance, form.output),
             "max_tokens": self._max_tokens,
-            **asked.fields(labels_of(utterance)),
+            **form.fields(labels_of(utterance)),
         }
 
     def _messages(self, utterance: Utterance, output: Output) -> list[dict[str, str]]:
@@ -262,7 +217,7 @@ class ZeroShot:
             voice = describe(measure(utterance.samples, utterance.transcript), level=refine)
         if refine:
             return refine_messages(utterance, voice)
-        return messages(utterance, output, self._turns, voice)
+        return messages(utterance, output == "json_schema", self._turns, voice)
 
 
 def _key(name: str | None, environment: Callable[[str], str | None] = os.environ.get) -> str | None:

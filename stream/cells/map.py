@@ -114,6 +114,8 @@ def decode(data: bytes, where: object) -> CellMap:
             raise NetworkError(
                 f"map of cells {where}", f"has two cells with the {what} {double[0]}"
             )
+    if len({bool(cell.key) for cell in found.cells if cell.state != "gone"}) > 1:
+        raise NetworkError(f"map of cells {where}", "has a key for some cells, and not for others")
     return found
 
 

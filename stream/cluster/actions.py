@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from abhinaya.stream.cells.map import CellMap
 from abhinaya.stream.run.placement.base import Machine, Placed, Process
 from abhinaya.stream.wire.messages import Died, Status
 
@@ -78,11 +77,4 @@ class Report:
     died: Died
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Write a new map."""
-
-    cells: CellMap
-
-
-Action = Start | Stop | Move | Report | Publish
+Action = Start | Stop | Move | Report

@@ -42,7 +42,12 @@ def _text(
     has = ", ".join(
         f"{label} {_amount(*free[label])}" for label in free if not labels or label in labels
     )
-    who = f"{count} of {named.service} wait" if named.service else "the hub waits"
+    nodes = (
+        f"{count} nodes of {named.service} wait"
+        if count > 1
+        else f"a node of {named.service} waits"
+    )
+    who = nodes if named.service else "the hub waits"
     setting = f"services.{named.service}.cpus" if named.service else "hub_cpus"
     return (
         f"cell {named.cell}: {who} for room, {_amount(cpus, gpus)} {where}; free: {has or 'none'}; "

@@ -18,7 +18,6 @@ from abhinaya.stream.cells.map import Cell, CellMap
 from abhinaya.stream.cluster.actions import (
     Action,
     Move,
-    Publish,
     Report,
     Seen,
     Start,
@@ -73,6 +72,7 @@ class Controller:
     ) -> None:
         self.wishes = Wishes()
         self.cells = before
+        """The map to publish; another object after each change."""
         self.faults: dict[str, str] = {}
         """What is wrong now, by a short name; the same text as long as it lasts."""
         self._cells: dict[str, _Cell] = {}
@@ -106,6 +106,19 @@ class Controller:
         """Return the phase of each cell."""
         return {name: cell.phase for name, cell in self._cells.items()}
 
+    def hubs(self) -> dict[str, tuple[str, str]]:
+        """Return endpoint and public key of each hub that is known, by cell."""
+        cells = self._cells.values()
+        return {
+            cell.name: (cell.endpoint, cell.key)
+            for cell in cells
+            if cell.endpoint and cell.phase != "gone"
+        }
+
+    def targets(self, cell: str) -> dict[str, int]:
+        """Return how many nodes each service of a cell shall have."""
+        return {name: scaler.target for name, scaler in self._cells[cell].scalers.items()}
+
     def step(self, seen: Seen) -> list[Action]:
         """Return what to do now."""
         self.faults = {}
@@ -116,7 +129,7 @@ class Controller:
                 self._cells[found.cell] = _Cell(found.cell, "closing")
         for cell in self._cells.values():
             actions += self._cell(seen, cell)
-        actions += self._map(seen)
+        self._renew_map(seen)
         self._look_for_faults(seen)
         self._before = dict(seen.placed)
         return actions
@@ -307,8 +320,8 @@ class Controller:
 
     # --- the map, and what is wrong ---------------------------------------------------------------
 
-    def _map(self, seen: Seen) -> Iterator[Publish]:
-        """Publish a map if the cells have changed."""
+    def _renew_map(self, seen: Seen) -> None:
+        """Make a new map if the cells have changed."""
         cells = tuple(
             Cell(
                 name=cell.name,
@@ -323,7 +336,6 @@ class Controller:
         if cells and (before is None or before.cells != cells):
             epoch = max((before.epoch if before else 0) + 1, int(seen.wall))
             self.cells = CellMap(epoch=epoch, cells=cells)
-            yield Publish(self.cells)
 
     def _look_for_faults(self, seen: Seen) -> None:
         for placed in seen.placed.values():

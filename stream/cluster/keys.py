@@ -10,20 +10,18 @@ every cell.
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.cluster.config import Cluster
+from abhinaya.stream.cluster.ray_token import check_token
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.keys import (
     HUB,
     ROLES,
     Keys,
-    check_directory,
     make_keys,
     read_pair,
     read_public,
@@ -66,7 +64,8 @@ def make(cluster: Cluster) -> list[Path]:
     clients, new = client_keys(cluster.keys), []
     try:
         if cluster.config.ray is not None:
-            new += _token(Path(cluster.config.ray.token_file))
+            token = Path(cluster.config.ray.token_file)
+            new += [token] if check_token(token, make=True) else []
         for role in ROLES:
             new += _pair(clients, role, role)
         for cell in cluster.config.cells:
@@ -86,12 +85,18 @@ def check(cluster: Cluster, hubs_here: bool) -> None:
         NetworkError: names every key that is missing, damaged, or open to others.
 
     """
-    faults = [str(fault) for fault in _faults(cluster, hubs_here)]
+    missing: list[str] = []
+    faults = [str(fault) for fault in _faults(cluster, hubs_here, missing)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        remedy = "`abhinaya cluster keys` makes keys once; copy them here from where they were made"
+        faults.insert(0, str(NetworkError(", ".join(missing), f"{verb} missing", remedy)))
     if faults:
         raise NetworkError("; ".join(faults))
 
 
-def _faults(cluster: Cluster, hubs_here: bool) -> Iterator[NetworkError]:
+def _faults(cluster: Cluster, hubs_here: bool, missing: list[str]) -> Iterator[NetworkError]:
+    """Yield what is wrong with keys that are there; add those that are not to `missing`."""
     if cluster.keys is None:
         return
     pairs = [(client_keys(cluster.keys), OPERATOR)]
@@ -100,19 +105,15 @@ def _faults(cluster: Cluster, hubs_here: bool) -> Iterator[NetworkError]:
         folder = cell_keys(cluster.keys, cell.name)
         pairs += [(folder, HUB)] if hubs_here else []
         if not (folder / f"{HUB}.key").exists():
-            yield _missing(folder / f"{HUB}.key")
+            missing.append(str(folder / f"{HUB}.key"))
     for folder, name in pairs:
         if not (folder / f"{name}.key_secret").exists():
-            yield _missing(folder / f"{name}.key_secret")
+            missing.append(str(folder / f"{name}.key_secret"))
             continue
         try:
             read_pair(Keys(folder, name))
         except NetworkError as error:
             yield error
-
-
-def _missing(path: Path) -> NetworkError:
-    return NetworkError(str(path), "is missing", "`abhinaya cluster keys` makes it; copy it here")
 
 
 def _pair(folder: Path, name: str, role: str = "") -> list[Path]:
@@ -133,16 +134,3 @@ def _copy(file: Path, to: Path) -> list[Path]:
     unfinished.chmod(0o600)
     unfinished.rename(to)
     return [to]
-
-
-def _token(path: Path) -> list[Path]:
-    """Make the token with which Ray's processes know each other."""
-    if path.exists():
-        if path.stat().st_mode & 0o077:
-            raise NetworkError(str(path), "can be read by others", f"`chmod 600 {path}`")
-        return []
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    check_directory(path.parent)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
-    return [path]

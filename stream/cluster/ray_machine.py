@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import math
 import os
 import select
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
@@ -28,7 +29,6 @@ from abhinaya.stream.cluster.ray_settings import Here
 from abhinaya.stream.cluster.ray_token import check_token
 from abhinaya.stream.errors import ConfigError, NetworkError, ProcessError
 from abhinaya.stream.run.placement.ray_actor import DIRECTORY
-from abhinaya.stream.wire.child import Stop
 
 START_S: Final = 120.0
 """Seconds that `ray start` may take."""
@@ -88,8 +88,18 @@ class RayHere:
         _check_address(here)
         _make_private(here.directory)
         self._lock = _locked(here)
-        check_token(here.token_file, make=here.machine.head)
+        check_token(here.token_file)
         self.stop()
+
+    def runs(self) -> bool:
+        """Whether another process of ours keeps Ray here."""
+        if not self._here.directory.exists():
+            return False
+        try:
+            _locked(self._here).close()
+        except ProcessError:
+            return True
+        return False
 
     def start(self) -> None:
         """Start Ray, and join the cluster.
@@ -125,7 +135,7 @@ class RayHere:
                 code = ended.returncode
             except subprocess.TimeoutExpired:
                 code = -signal.SIGKILL
-        found = dict(_marked(here.directory))
+        found = dict(self.processes())
         if code or "raylet" not in found.values():
             self.stop()
             raise explain(here, self.log.read_text("utf-8", "replace"), self.log)
@@ -133,6 +143,18 @@ class RayHere:
             if name in ("raylet", "gcs_server"):
                 with contextlib.suppress(ProcessLookupError):
                     self._watched[os.pidfd_open(pid)] = name
+
+    def processes(self) -> list[tuple[int, str]]:
+        """Return (process id, name of the program) of all that belongs to Ray here."""
+        mark, found = f"{DIRECTORY}={self._here.directory}".encode(), []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdecimal() and int(folder.name) != os.getpid():
+                with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+                    if mark in (folder / "environ").read_bytes().split(b"\0"):
+                        program = (folder / "cmdline").read_bytes().partition(b"\0")[0]
+                        name = os.path.basename(program).decode("utf-8", "replace")
+                        found.append((int(folder.name), name))
+        return found
 
     def dead(self) -> str:
         """Return the name of a process whose death ends Ray here; empty while all live."""
@@ -150,7 +172,7 @@ class RayHere:
         for kind, patience_s in ENDS_S.items():
             deadline = time.monotonic() + patience_s
             asked: set[int] = set()
-            while found := {p for p, name in _marked(self._here.directory) if kind in ("", name)}:
+            while found := {p for p, name in self.processes() if kind in ("", name)}:
                 over = time.monotonic() > deadline
                 for pid in found if over else found - asked:
                     with contextlib.suppress(ProcessLookupError):
@@ -159,39 +181,46 @@ class RayHere:
                 time.sleep(0.2)
 
     def close(self) -> None:
-        """Stop Ray, and let go of the folder."""
-        self.stop()
+        """Stop Ray, and let go of the folder; nothing if another process has it."""
         if self._lock is not None:
+            self.stop()
             self._lock.close()
 
 
-def keep(ray: RayHere, stop: Stop, joined: Callable[[], None], say: Callable[[str], None]) -> None:
-    """Keep Ray running until asked to stop. `joined` is called after each start.
+def keep(
+    ray: RayHere,
+    stopped: Callable[[], bool],
+    joined: Callable[[], None],
+    say: Callable[[str], None],
+) -> None:
+    """Keep Ray running until `stopped`. `joined` is called after each start.
 
     Raises:
         AbhinayaError: it cannot be started, and waiting will not help.
 
     """
-    pause_s, said = 0.0, ""
-    while not stop.asked:
+    pause_s, said, began = 0.0, "", -math.inf
+    while not stopped():
         try:
             ray.start()
             joined()
-        except NetworkError as error:  # the head may come later, and so may Redis
+        except (NetworkError, ProcessError) as error:  # the head may come later, and so may Redis
+            if isinstance(error, ProcessError) and began == -math.inf:
+                raise
             if str(error) != said:
                 say(f"{error}; trying again")
             said = str(error)
         else:
             began, said = time.monotonic(), ""
-            while not stop.asked and not (dead := ray.dead()):
+            while not (over := stopped()) and not (dead := ray.dead()):
                 time.sleep(LOOK_S)
-            if stop.asked:
+            if over:
                 return
             say(f"Ray's {dead} has ended; starting Ray again")
             pause_s *= time.monotonic() - began < STEADY_S
         ray.stop()
         until = time.monotonic() + pause_s
-        while not stop.asked and time.monotonic() < until:
+        while not stopped() and time.monotonic() < until:
             time.sleep(LOOK_S)
         pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
 
@@ -203,17 +232,6 @@ def reachable(here: Here) -> bool:
             return True
     except OSError:
         return False
-
-
-def _marked(directory: Path) -> Iterator[tuple[int, str]]:
-    """Yield (process id, name of the program) of every process that belongs to Ray here."""
-    mark = f"{DIRECTORY}={directory}".encode()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal() and int(folder.name) != os.getpid():
-            with contextlib.suppress(OSError):  # it has ended, or belongs to another user
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    program = (folder / "cmdline").read_bytes().partition(b"\0")[0]
-                    yield int(folder.name), os.path.basename(program).decode("utf-8", "replace")
 
 
 def _check_address(here: Here) -> None:
@@ -255,12 +273,10 @@ def _locked(here: Here) -> IO[str]:
 
 
 def _check_port(here: Here) -> None:
-    try:
-        with socket.create_server(("", here.ray.port)):
-            pass
-    except OSError as error:
-        reason = f"cannot be used here: {error.strerror}"
-        raise ConfigError(f"[ray] port = {here.ray.port}", reason, "choose another port") from error
+    """Refuse a port at which another program answers: Ray's head would share it silently."""
+    if reachable(here):
+        reason = "is taken on this machine"
+        raise ConfigError(f"[ray] port = {here.ray.port}", reason, "choose another port")
 
 
 def _check_redis(here: Here) -> None:

@@ -62,8 +62,13 @@ class Here:
 
     @property
     def directory(self) -> Path:
-        """Private folder for Ray's sockets and logs, and the logs of the processes."""
+        """Private folder for Ray and for the logs of the processes."""
         return self.cluster.state / "ray" / self.machine.label
+
+    @property
+    def temporary(self) -> Path:
+        """Folder of Ray's sockets and logs. Ray opens it to all: it is in a private one."""
+        return self.directory / "r"
 
     @property
     def token_file(self) -> Path:
@@ -84,8 +89,8 @@ def of(cluster: Cluster, label: str, version: str) -> Here:
         known = ", ".join(machines) or "none"
         raise ConfigError(f"--machine {label}", "is not a machine of the file", f"known: {known}")
     here = Here(cluster, cluster.config.ray, machines[label], head, version)
-    if len(str(here.directory).encode()) > LONGEST_DIRECTORY:
-        reason = f"is too long for Ray's sockets: {here.directory} has more than"
+    if len(str(here.temporary).encode()) > LONGEST_DIRECTORY:
+        reason = f"is too long for Ray's sockets: {here.temporary} has more than"
         raise ConfigError(
             f"state = {str(cluster.state)!r}",
             f"{reason} {LONGEST_DIRECTORY} bytes",
@@ -127,7 +132,7 @@ def command(here: Here) -> list[str]:
         "node-name": machine.label,
         "labels": ",".join(f"{key}={value}" for key, value in labels.items()),
         "object-store-memory": OBJECT_STORE,
-        "temp-dir": here.directory,
+        "temp-dir": here.temporary,
         "include-log-monitor": "false",
         "node-manager-port": first,
         "object-manager-port": first + 1,

@@ -9,7 +9,7 @@ from pathlib import Path
 from abhinaya.stream.errors import NetworkError
 
 
-def check_token(path: Path, make: bool) -> bool:
+def check_token(path: Path, make: bool = False) -> bool:
     """Check the file of the token; `make` it if it is missing. Return whether it is new.
 
     Raises:
@@ -22,14 +22,16 @@ def check_token(path: Path, make: bool) -> bool:
         if make:
             _write(path)
             return True
-        remedy = "copy it from the head's machine, which makes it when `abhinaya cluster up` runs"
+        remedy = "`abhinaya cluster keys` makes it once; copy it here from there"
         raise NetworkError(f"Ray's token {path}", "is missing", remedy) from error
     except OSError as error:
         raise NetworkError(f"Ray's token {path}", f"cannot be read: {error.strerror}") from error
     if facts.st_mode & 0o077:
         raise NetworkError(f"Ray's token {path}", "can be read by others", f"`chmod 600 {path}`")
     if not facts.st_size:
-        raise NetworkError(f"Ray's token {path}", "is empty", "remove it on the head, and run up")
+        raise NetworkError(
+            f"Ray's token {path}", "is empty", "remove it, and run `abhinaya cluster keys`"
+        )
     return False
 
 

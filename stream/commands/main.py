@@ -50,6 +50,7 @@ OTHERS: Final = {
 """Descriptions of the commands of other folders."""
 
 FILES: Final = {
+    "cluster": "Run cells of hubs and nodes, on this machine or on several",
     "convert": "Convert the JSON lines of a run into another format",
     "doctor": "Check that this machine can run a profile; print what is missing",
     "report": "Make one HTML page from the JSON lines of a run",

@@ -210,6 +210,8 @@ class Broker:
             self._streams.forget(run)
         elif run.done and absent_s > self._config.supervise.silent_s:
             self._streams.forget(run)
+        else:
+            self._streams.forget_left(now, run, self._config.supervise.forget_s)
 
     def drain_nodes(self) -> list[Outgoing]:
         """Return the messages that ask the nodes of this run to exit; others outlive the hub."""
@@ -267,6 +269,8 @@ class Broker:
             added = tuple(info.stream for info in hello.streams) if hello.adds else ()
             self._refuse(peer, fault or "it has already introduced itself as a node", added)
             return
+        for stream, first in self._streams.behind(hello):
+            self._coordinator.skip(stream, first)
         for info in self._streams.add_front(now, peer, hello, key):
             self._publisher.publish(StreamStarted(info=info), hello.run)
         self._review(now, peer)

@@ -147,6 +147,15 @@ class Coordinator:
         late = {s: TOO_LATE for s, n in queued.items() if admission.needed_s(s, n) > most_s}
         return late | dict.fromkeys(admission.refused(stream), REASON)
 
+    def skip(self, stream: Stream, first: int) -> None:
+        """Go on at a later item: another hub had the stream, and what is before is written."""
+        for record in self.segments.of(stream):
+            self._partials.end(record)
+            self._drop(record)
+        for kept in (stream.outcomes, stream.transcripts, stream.states):
+            kept.clear()
+        stream.next_sequence = stream.acknowledged = first
+
     def abort(self, now: float, stream: Stream, reason: str) -> None:
         """End a stream at once; its segments without a verdict become gaps."""
         for record in self.segments.of(stream):

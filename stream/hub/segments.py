@@ -74,6 +74,8 @@ class Stream:
     """End of the last received item, in samples."""
     ended: bool = False
     end_written: bool = False
+    present: float | None = None
+    """When its front was last seen; None: not yet."""
     outcomes: deque[Record | Gap | StreamEnded] = field(default_factory=deque)
     """Items that are not published yet, in order."""
     transcripts: dict[int, Transcript] = field(default_factory=dict)

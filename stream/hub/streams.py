@@ -145,9 +145,17 @@ class Streams:
         for info in hello.streams:
             known = run.streams.get(info.stream) if run else None
             owner = self._fronts.get(known.front) if known and not known.ended else None
-            if owner is not None and owner.name != hello.front:
+            if owner is not None and not owner.silent and owner.name != hello.front:
                 return f"stream {info.stream!r} is being sent by {owner.name}"
         return ""
+
+    def behind(self, hello: Hello) -> Iterator[tuple[Stream, int]]:
+        """Yield (stream, first item) of those of which another hub has had later items since."""
+        run = self._runs.get(hello.run)
+        for info, first in zip(hello.streams, hello.first_sequences, strict=True):
+            stream = run.streams.get(info.stream) if run else None
+            if stream is not None and first > stream.next_sequence:
+                yield stream, first
 
     def add_front(
         self, now: float, peer: bytes, hello: Hello, key: Key = LOCAL
@@ -227,6 +235,8 @@ class Streams:
             front.last_received += seconds
         for run in self._runs:
             run.last_present += seconds
+            for stream in run.streams.values():
+                stream.present = stream.present and stream.present + seconds
 
     def report(
         self, now: float, limit_s: float
@@ -287,6 +297,19 @@ class Streams:
             front.streams.pop(name, None)
         if len(run.over) > MAX_OVER:
             del run.over[next(iter(run.over))]
+
+    def forget_left(self, now: float, run: Run, after_s: float) -> None:
+        """Forget the streams whose front went to another hub: it has been away for so long.
+
+        If it comes back, it says how far they are written, as to a hub that was restarted.
+        """
+        for name, stream in list(run.streams.items()):
+            front = self._fronts.get(stream.front)
+            if stream.present is None or (front is not None and not front.silent):
+                stream.present = now
+            written = not stream.ended and stream.acknowledged == stream.next_sequence
+            if written and now - stream.present > after_s:
+                del run.streams[name]
 
     def forget(self, run: Run) -> None:
         """Forget a run and its fronts."""

@@ -49,14 +49,13 @@ class Link:
         """Note the fronts that the hub hears, as it says."""
         self._heard |= dict.fromkeys(self._heard.keys() & fronts, now)
 
-    def look(self, now: float, fronts: Collection[str]) -> Hub:
-        """Return the state of the hub; `fronts` are those in its cell that are well."""
+    def look(self, now: float, fronts: Collection[str]) -> None:
+        """Find out the state of the hub; `fronts` are those in its cell that are well."""
         self._heard = {front: self._heard.get(front, now) for front in fronts}
         self.silence_s = now - min(self.recorder.last_received, *self._heard.values(), now)
         if self.fault:
             self.silence_s = math.inf
         self.state = self._watch.look(self.silence_s)
-        return self.state
 
     @property
     def name(self) -> str:
@@ -200,14 +199,16 @@ class Hubs:
         self._look_at_map(now)
         well = self._well(now)
         for name, link in self._links.items():
-            self._report(link, link.look(now, well & set(self.follow.fronts_of(name))))
+            link.look(now, well & set(self.follow.fronts_of(name)))
+        self._give_up()
+        for link in self._links.values():
+            self._report(link)
         lost = {n for n, k in self._links.items() if n and k.silence_s > self._config.take_over_s}
         before = {front: self.follow.cell_of(front).name for front in self.follow.fronts}
         moved = self.follow.review(self.follow.cells, lost)
         for old, new in dict.fromkeys((before[f], self.follow.cell_of(f)) for f in moved):
             self._warn(f"the calls of cell {old} go on in cell {new.name} ({new.endpoint})")
         self._connect()
-        self._give_up()
         return moved
 
     def _look_at_map(self, now: float) -> None:
@@ -235,15 +236,15 @@ class Hubs:
         ready = (front for front in fronts if stages[front] is Stage.READY)
         return {front for front in ready if self._beats.is_fresh(now, front)}
 
-    def _report(self, link: Link, state: Hub) -> None:
+    def _report(self, link: Link) -> None:
         cause, link.cause = link.cause, link.recorder.cause
-        if state is Hub.LOST or (state is Hub.AWAY and link.cause not in ("", cause)):
+        if link.state is Hub.LOST or (link.state is Hub.AWAY and link.cause not in ("", cause)):
             until = f"waiting up to {self._config.hub_wait_s:g} s"
             if self.follow.cells.choose("", (*self.follow.lost, link.cell.name)):
                 until = f"after {self._config.take_over_s:g} s its calls go to other cells"
             why = f"{link.cause}; " if link.cause else ""
             self._warn(f"{link.name} does not answer: {why}{until}")
-        elif state is Hub.BACK:
+        elif link.state is Hub.BACK:
             self._warn(f"{link.name} is back")
 
     def _connect(self) -> None:

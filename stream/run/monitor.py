@@ -27,8 +27,7 @@ from abhinaya.stream.run.progress import Progress
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests, workers_of
-from abhinaya.stream.sinks.base import Sink
-from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,

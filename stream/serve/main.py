@@ -63,8 +63,7 @@ from abhinaya.stream.serve.telephony import lines
 from abhinaya.stream.settings.compliance import check_retention
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
-from abhinaya.stream.sinks.base import Sink
-from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Activity, Event
 

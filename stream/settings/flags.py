@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from abhinaya.stream.errors import ConfigError
@@ -83,9 +83,9 @@ def literal(text: str) -> Any:
     return table["x"] if len(table) == 1 else text
 
 
-def describe_settings() -> Iterator[tuple[str, str, str]]:
-    """Yield (key, default, documentation) of every setting that a profile may have."""
-    yield from _describe(Config, "")
+def describe_settings(kind: type[Any] = Config) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, default, documentation) of every setting of a profile, or of another file."""
+    yield from _describe(kind, "")
 
 
 def _describe(kind: type[Any], path: str) -> Iterator[tuple[str, str, str]]:
@@ -94,11 +94,9 @@ def _describe(kind: type[Any], path: str) -> Iterator[tuple[str, str, str]]:
         name = f"{path}{field.name}"
         nested = [t for t in (hints[field.name], *get_args(hints[field.name])) if _is_table(t)]
         if nested:
-            inner = f"{name}.NAME." if get_origin(hints[field.name]) else f"{name}."
-            inner = f"{name}." if field.name in ("asr", "refiner") else inner
-            inner = f"{name}[]." if get_origin(hints[field.name]) is tuple else inner
-            yield from _describe(nested[0], inner)
-        elif name != "profile":
+            ends = {Mapping: ".NAME.", tuple: "[]."}
+            yield from _describe(nested[0], name + ends.get(get_origin(hints[field.name]), "."))
+        elif kind is not Config or name != "profile":
             yield name, _default(field), field.metadata["doc"]
 
 

@@ -1,11 +1,12 @@
-"""The protocols of sinks, the outputs for events."""
+"""The protocols of sinks, the outputs for events, and of what shows the state of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 from abhinaya.stream.settings.rules import Alert
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Activity, Event, Status, Verdict
 
 
@@ -63,6 +64,18 @@ class ShowsCells(Protocol):
 
         Without cells its name is empty. None: it does not answer, or is not used any more.
         """
+        ...
+
+
+class Observer(Protocol):
+    """Shows the state of the processes to the user."""
+
+    def loading(self, stages: Mapping[str, Stage]) -> None:
+        """Show which processes are not ready yet."""
+        ...
+
+    def trouble(self, message: str) -> None:
+        """Show a warning, for example that a process died."""
         ...
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
-from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.sinks.export.formats import FORMATS, JSON_LINES, export, format_of
 from abhinaya.stream.sinks.files import beside, is_device
 from abhinaya.stream.sinks.jsonl import JsonLines
@@ -23,21 +23,8 @@ from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
 from abhinaya.stream.sinks.plugin import PluginSink
 from abhinaya.stream.sinks.screen import Screen, Terminal
-from abhinaya.stream.wire.child import Stage
 
 ViewChoice = Literal["auto", "live", "plain"]
-
-
-class Observer(Protocol):
-    """Shows the state of the processes to the user."""
-
-    def loading(self, stages: Mapping[str, Stage]) -> None:
-        """Show which processes are not ready yet."""
-        ...
-
-    def trouble(self, message: str) -> None:
-        """Show a warning, for example that a process died."""
-        ...
 
 
 class Exports:

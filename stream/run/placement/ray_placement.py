@@ -31,6 +31,8 @@ AGAIN_S: Final = 2.0
 """Seconds after which an actor is asked again to stop: it may have been started again."""
 STARTS_S: Final = 5.0
 """Seconds in which an actor starts where there is room; one that takes longer waits for room."""
+STARTED_S: Final = 60.0
+"""Seconds in which an actor that needs no room must answer."""
 LATE_S: Final = 10.0
 """Seconds beyond its patience after which an actor that was asked to stop is killed."""
 
@@ -287,6 +289,39 @@ def connect(address: str, directory: Path, node_address: str) -> None:
             _temp_dir=str(directory),
             _node_ip_address=node_address,
         )
+
+
+def make_one(
+    kind: type, namespace: str, name: str, labels: Mapping[str, str], *arguments: object
+) -> None:
+    """Make a detached actor if there is none of this name; end others of its namespace.
+
+    Raises:
+        NetworkError: Ray does not answer.
+
+    """
+    with _speaking():
+        for found in ray.util.list_named_actors(all_namespaces=True):
+            if found["namespace"] == namespace and found["name"] != name:
+                ray.kill(ray.get_actor(found["name"], namespace))
+        make: Any = ray.remote(kind).options(
+            name=name,
+            namespace=namespace,
+            get_if_exists=True,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=-1,
+            label_selector=dict(labels),
+        )
+        ray.get(make.remote(*arguments).ready.remote(), timeout=STARTED_S)
+
+
+def leave() -> None:
+    """Let go of Ray; an actor ends, and is not started again."""
+    context = ray.get_runtime_context()
+    if context.get_actor_id() is not None:
+        ray.kill(context.current_actor)
+    ray.shutdown()
 
 
 def namespace(cluster: str) -> str:

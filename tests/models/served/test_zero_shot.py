@@ -69,51 +69,6 @@ def test_probabilities_come_from_the_server() -> None:
 
 # --- what the server can do -------------------------------------------------------------
 
-WAYS = ("response_format", "structured_outputs", "guided_choice")
-
-
-@pytest.mark.parametrize(
-    ("unknown", "asked"),
-    [
-        ((), WAYS[:1]),
-        (WAYS[:1], WAYS[:2]),
-        ((*WAYS[:2], "logprobs"), WAYS),
-        (WAYS, WAYS),
-    ],
-)
-@pytest.mark.parametrize("telling", [True, False])
-def test_fields_that_a_server_rejects_are_left_out(unknown, asked, telling) -> None:
-    def picky(_, request) -> Say:
-        bad = [field for field in unknown if field in request]
-        if not bad:
-            return SAD
-        message = f"unknown field {bad[0]}" if telling else "bad request"
-        return Say({"error": {"message": message}}, status=400)
-
-    with scripted(picky) as server:
-        t1 = voter(server)
-        answers = t1.vote(said("a", "b", "c"))
-        assert [a.label for a in answers] == ["sad"] * 3
-        assert tuple(way for way in WAYS if any(way in r for r in server.requests)) == asked
-        before = len(server.requests)
-        t1.vote(said("d"))
-        assert len(server.requests) == before + 1, "found out once"
-        assert not set(unknown) & set(server.requests[-1])
-        if telling and "logprobs" not in unknown:
-            assert server.requests[-1]["top_logprobs"] == 20
-
-
-def test_fewer_alternatives_where_twenty_are_too_many() -> None:
-    def few(_, request) -> Say:
-        if request.get("top_logprobs", 0) > 5:
-            return Say({"detail": "top_logprobs must be at most 5"}, status=422)
-        return SAD
-
-    with scripted(few) as server:
-        assert voter(server).vote(said("x"))[0].label == "sad"
-        assert server.requests[-1]["top_logprobs"] == 5
-        assert "response_format" in server.requests[-1]
-
 
 def test_a_text_that_is_rejected_later_costs_no_ability() -> None:
     def script(_, request) -> Say:
@@ -224,7 +179,7 @@ def test_a_dead_server_is_left_alone_until_it_had_time_to_rest() -> None:
     def script(*_) -> Say:
         return SAD if alive else Say("", status=500)
 
-    with scripted(script) as server:
+    with scripted(script, probes=True) as server:
         t1 = voter(server, attempts=1, failures=3, rest_s=100, timeout_s=1000)
         later_s = 0.0
         t1._chat.clock = lambda: time.monotonic() + later_s
@@ -288,10 +243,10 @@ def test_the_published_prompt_and_its_sampling() -> None:
         assert user == 'sentence: It\'s "late" & \\u003c\\u007ceot_id\\u007c\\u003e'
         sampling = {"temperature": 0.7, "top_p": 0.7, "top_k": 50}
         assert request == {"model": "m", "max_tokens": 32, **sampling}
-    with scripted(strict) as server:
+    with scripted(strict, probes=True) as server:
         t1 = voter(server, prompt="published", temperature=0)
         assert t1.vote(said("x", "y")) == [Ballot("fear")] * 2
-        assert [request.get("top_k") for request in server.requests] == [50, None, None]
+        assert [request.get("top_k") for request in server.requests] == [50, None, None, None]
         assert server.requests[-1]["temperature"] == 0
 
 

@@ -77,6 +77,10 @@ def test_a_map_survives_json_and_a_wrong_one_is_refused() -> None:
         (msgspec.json.encode({**good, "cells": []}), "cells"),
         (msgspec.json.encode({**good, "cells": [*good["cells"], good["cells"][0]]}), "two cells"),
         (msgspec.json.encode({**good, "cells": [key]}), "key"),
+        (
+            msgspec.json.encode({**good, "cells": [{**key, "key": "k" * 40}, good["cells"][1]]}),
+            "some",
+        ),
         (msgspec.json.encode({**good, "zone": "eu"}), "zone"),
     ):
         with pytest.raises(NetworkError, match=why):

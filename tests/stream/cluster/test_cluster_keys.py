@@ -46,7 +46,8 @@ def test_what_is_missing_or_open_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(NetworkError) as caught:
         keys.check(two, hubs_here=False)
     for name in ("clients/operator.key_secret", "cells/a/hub.key", "cells/b/hub.key"):
-        assert f"{name}: is missing; `abhinaya cluster keys` makes it" in str(caught.value)
+        assert name in str(caught.value)
+    assert "are missing; `abhinaya cluster keys` makes keys" in str(caught.value)
     keys.make(two)
     opened = keys.cell_keys(two.keys, "b") / "hub.key_secret"
     opened.chmod(0o644)

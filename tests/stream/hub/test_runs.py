@@ -220,6 +220,50 @@ def test_a_front_that_is_started_again_within_its_run_goes_on() -> None:
     assert [v.sequence for v in site.events("one", Verdict)] == [0, 1]
 
 
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_front_that_comes_back_from_another_hub_goes_on_where_it_was_there(
+    confirmed: bool,
+) -> None:
+    site = Site(supervise=SuperviseConfig(silent_s=3.0, forget_s=600.0))
+    front = site.begin("one")
+    site.say(front, fakes.segment(0), fakes.segment(1))
+    for service in SERVICES:  # nobody answers for segment 2
+        site.deliver(site.broker.unreachable(site.now, f"{service}-0".encode()))
+    site.say(front, fakes.segment(2))
+    if confirmed:
+        site.confirm("one")
+    site.passes(5.0)  # the front is elsewhere; its streams there were divided to another one
+    back = fakes.info(run="one", front="front-7")
+    site.say(b"back", fakes.hello(back, front="front-7", first=9))
+    assert site.back[b"back"][-1].streams[0].next_sequence == 9  # type: ignore[attr-defined]
+    for service in SERVICES:
+        site.say(f"{service}-0".encode(), fakes.ready(service, credits=9))
+    site.say(b"back", fakes.segment(9))
+    assert [v.sequence for v in site.events("one", Verdict)] == [0, 1, 9]
+    site.confirm("one")
+    assert site.back[b"back"][-1] == Credit(stream="call", acknowledged=10, window=4)
+    assert not [*site.broker._coordinator.segments]
+
+
+def test_a_stream_whose_front_stays_at_another_hub_is_forgotten_without_a_word() -> None:
+    site = Site(supervise=SuperviseConfig(silent_s=3.0, forget_s=60.0))
+    front = site.begin("one")
+    site.say(front, fakes.segment(0))
+    site.passes(50.0)
+    site.broker.paused(900.0)  # the hub itself did not run
+    site.now += 900.0
+    site.passes(8.0)
+    site.confirm("one")
+    run = site.broker._runs.get("one")
+    assert run is not None
+    assert list(run.streams) == ["call"]
+    site.passes(10.0)
+    assert not run.streams
+    assert not site.events("one", StreamEnded)
+    site.say(front, fakes.hello(fakes.info(run="one"), first=7), fakes.segment(7))
+    assert [v.sequence for v in site.events("one", Verdict)] == [0, 7]
+
+
 def test_items_of_a_stream_that_is_over_are_acknowledged_and_of_an_unknown_run_are_not() -> None:
     site = Site()
     site.say(site.begin("one"), fakes.segment(0), END)

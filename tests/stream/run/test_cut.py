@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import wave
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fakes
-import numpy as np
 import pytest
 import zmq
 from msgspec.structs import replace
 from proxy import Mode, Proxy
+from standing_hub import HUB, Collector, wait_for
 
 from abhinaya.models.base import Ballot
 from abhinaya.stream.cells.source import FixedCells
@@ -42,14 +40,13 @@ from abhinaya.stream.settings.config import (
     encode,
 )
 from abhinaya.stream.sources.base import InputConfig
-from abhinaya.stream.wire.child import Stage, Stop
+from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.messages import (
     Event,
     Gap,
     NodeDown,
     NodeUp,
     Ready,
-    Status,
     StreamEnded,
     StreamStarted,
     Task,
@@ -60,7 +57,6 @@ from abhinaya.stream.wire.sockets import connect, workers_endpoint
 pytestmark = pytest.mark.processes
 
 SILENT_S = 1.5
-SPOKEN_S = 9
 
 
 def config(**changes: Any) -> Config:
@@ -134,59 +130,6 @@ class Station:
             self.end(running)
 
 
-class Collector:
-    """A sink, and an observer, that keeps what it gets; strikes after some verdicts."""
-
-    def __init__(self, after: int, strike: Callable[[], None]) -> None:
-        self.events: list[Event] = []
-        self.troubles: list[str] = []
-        self.left, self.strike = after, strike
-
-    def write(self, event: Event, now_unix_s: float) -> None:
-        if not isinstance(event, Status):
-            self.events.append(event)
-        if isinstance(event, Verdict):
-            self.left -= 1
-            if not self.left:
-                self.strike()
-
-    def loading(self, stages: dict[str, Stage]) -> None:
-        pass
-
-    def trouble(self, message: str) -> None:
-        self.troubles.append(message)
-
-    def close(self) -> None:
-        pass
-
-    def of(self, stream: str) -> list[Verdict | Gap | StreamEnded]:
-        """The events of a stream, having checked that none is missing or there twice."""
-        own = [
-            event
-            for event in self.events
-            if isinstance(event, Verdict | Gap | StreamEnded) and event.stream == stream
-        ]
-        assert [event.sequence for event in own] == list(range(len(own)))
-        assert isinstance(own[-1], StreamEnded)
-        return own
-
-
-@pytest.fixture(scope="session")
-def speech(short_call: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the first seconds of the call, mixed."""
-    with wave.open(str(short_call)) as file:
-        frames = file.readframes(SPOKEN_S * file.getframerate())
-        both = np.frombuffer(frames, "<i2").reshape(-1, file.getnchannels())
-        rate = file.getframerate()
-    path = tmp_path_factory.mktemp("cut") / "speech.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(both.mean(1).astype("<i2").tobytes())
-    return path
-
-
 @pytest.fixture
 def endpoint() -> str:
     with Proxy("tcp://127.0.0.1:1") as unused:
@@ -198,18 +141,6 @@ def station(endpoint: str) -> Iterator[Station]:
     station = Station(endpoint)
     yield station
     station.close()
-
-
-def wait_for(endpoint: str) -> None:
-    """Wait until somebody listens."""
-    host, port = endpoint.removeprefix("tcp://").split(":")
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        with socket.socket() as probe:
-            if not probe.connect_ex((host, int(port))):
-                return
-        time.sleep(0.1)
-    raise AssertionError("no hub")
 
 
 def later(seconds: float, act: Callable[[], None]) -> None:
@@ -317,15 +248,6 @@ def test_a_standing_hub_that_is_started_again_costs_no_segment(
     code = listen(collector, speech, station.endpoint, config())
     unharmed(collector, code)
     assert len(collector.troubles) in ((0, 2) if seconds < SILENT_S else (2,))
-
-
-HUB = """
-import pathlib, sys
-from abhinaya.stream.hub.main import serve
-from abhinaya.stream.settings.config import decode
-from abhinaya.stream.wire.child import Stop
-serve(decode(pathlib.Path(sys.argv[1]).read_bytes()), sys.argv[2], Stop())
-"""
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from abhinaya.stream.hub.main import serve
-from abhinaya.stream.run.others import Others
+from abhinaya.stream.run.others import Ledgers, Others
 from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.codec import Encoder
 from abhinaya.stream.wire.messages import (
@@ -74,8 +74,14 @@ def test_runs_of_others_are_read_once_and_our_own_not_at_all(endpoint: str) -> N
     heard: list[tuple[str, Event | Activity]] = []
     gap = Gap(stream="call", sequence=0, start=0, end=16_000, reason="full")
     end = End(stream="call", sequence=1, position=16_000)
-    others = Others(endpoint, None, "reader", "own", lambda e, run: heard.append((run, e)))
+    ledgers = Ledgers()
+
+    def reader(name: str) -> Others:
+        return Others(endpoint, None, name, "own", lambda e, run: heard.append((run, e)), ledgers)
+
+    others, second = reader("reader"), reader("second")  # as if the runs were in two cells
     others.start()
+    second.start()
     try:
         with hub(endpoint):
             play(endpoint, "own", gap)
@@ -86,6 +92,7 @@ def test_runs_of_others_are_read_once_and_our_own_not_at_all(endpoint: str) -> N
         others.check()
     finally:
         others.close()
+        second.close()
     kinds = [(run, type(event).__name__) for run, event in heard if not isinstance(event, Remark)]
     assert kinds == [
         ("one", "StreamStarted"),
@@ -95,4 +102,7 @@ def test_runs_of_others_are_read_once_and_our_own_not_at_all(endpoint: str) -> N
         ("two", "StreamEnded"),
         ("one", "StreamEnded"),
     ]
-    assert ["was away" in event.text for _, event in heard if isinstance(event, Remark)] == [True]
+    assert ["was away" in event.text for _, event in heard if isinstance(event, Remark)] == [
+        True,
+        True,
+    ]

@@ -1,0 +1,162 @@
+"""The loop of a cluster's controller: looks, decides, acts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from abhinaya.stream.cluster import keys
+from abhinaya.stream.cluster.actions import Action, Move, Report, Seen, Start, Stop
+from abhinaya.stream.cluster.config import Cluster
+from abhinaya.stream.cluster.controller import Controller
+from abhinaya.stream.cluster.show import status_of
+from abhinaya.stream.cluster.state import State
+from abhinaya.stream.cluster.watch import Watch
+from abhinaya.stream.errors import AbhinayaError, NetworkError
+from abhinaya.stream.run.placement.base import Placement
+
+_LOG = logging.getLogger("abhinaya.cluster")
+
+PAUSE_S: Final = 0.2
+"""Seconds between two looks at the processes."""
+
+STATUS_S: Final = 1.0
+"""Seconds between two statuses."""
+
+
+def run(
+    cluster: Cluster,
+    placement: Placement,
+    say: Callable[[str], None] = _LOG.warning,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Control a cluster until `down` has ended it, or until `stopped`.
+
+    Args:
+        cluster: the cluster.
+        placement: what starts its processes; it is closed at the end.
+        say: gets each change of a cell, and each fault once.
+        stopped: whether to leave; the map of cells then stays as it is.
+
+    Raises:
+        ConfigError: another controller has the folder of the state.
+        NetworkError: a key is missing, or the map of cells is damaged.
+        ProcessError: the state cannot be written.
+
+    """
+    state = State(cluster.state)
+    with state.locked():
+        loop = Loop(cluster, placement, state, say)
+        try:
+            while not loop.over and not stopped():
+                loop.turn(time.monotonic(), time.time())
+                loop.wait()
+        finally:
+            loop.close()
+
+
+class Loop:
+    """One controller at work."""
+
+    def __init__(
+        self, cluster: Cluster, placement: Placement, state: State, say: Callable[[str], None]
+    ) -> None:
+        self._cluster, self._placement, self._state, self._say = cluster, placement, state, say
+        self._controller = Controller(cluster, _keys(cluster), state.read_map())
+        self._published = self._controller.cells
+        self._watch = Watch(cluster.keys, cluster.run.supervise.silent_s)
+        self._phases: Mapping[str, str] = {}
+        self._faults: dict[str, str] = {}
+        self._next_status = 0.0
+        self._seen: Seen | None = None
+        state.write_cluster(cluster)
+        state.changed("cluster.json")
+
+    @property
+    def over(self) -> bool:
+        """Whether the cluster is down."""
+        return self._controller.over
+
+    def turn(self, now: float, wall: float) -> None:
+        """Look, decide and act once."""
+        faults = dict(self._read_wishes())
+        try:
+            seen = self._seen = self._look(now, wall)
+            actions = self._controller.step(seen)
+            self._publish()
+            for action in actions:
+                self._act(action)
+        except NetworkError as error:  # the engine is away: what runs goes on without it
+            faults["engine"] = str(error)
+        self._watch.follow(self._controller.hubs())
+        self._tell(self._controller.faults | faults)
+        if now >= self._next_status or self.over:
+            self._next_status = now + STATUS_S
+            status = status_of(self._cluster, self._controller, self._seen, self._faults, wall)
+            self._state.write_status(status)
+
+    def wait(self) -> None:
+        """Wait for the next turn."""
+        self._watch.wait(PAUSE_S)
+
+    def close(self) -> None:
+        """End the processes if the cluster is down, and let go of the engine."""
+        self._watch.close()
+        self._placement.close(kill=self.over)
+
+    def _look(self, now: float, wall: float) -> Seen:
+        placed = self._placement.look(now)
+        return Seen(now, wall, self._placement.machines(), placed, self._watch.read(now))
+
+    def _publish(self) -> None:
+        """Write the map of cells if it has changed, before what has changed is done."""
+        if self._controller.cells is not self._published and self._controller.cells is not None:
+            self._published = self._controller.cells
+            self._state.write_map(self._published)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Start(process=process):
+                self._placement.start(process)
+            case Stop(name=name, patience_s=patience_s):
+                self._placement.stop(name, patience_s)
+            case Move(name=name, hub=hub):
+                self._placement.move(name, hub)
+            case Report(cell=cell, died=died):
+                self._watch.report(cell, died)
+
+    def _read_wishes(self) -> Mapping[str, str]:
+        """Take over what commands have written; return what is wrong with it."""
+        try:
+            if self._state.changed("wishes.json"):
+                self._controller.wishes = self._state.read_wishes()
+            if self._state.changed("cluster.json"):
+                cluster = self._state.read_cluster()
+                if cluster is not None:
+                    self._controller.change(cluster, _keys(cluster))
+                    self._cluster = cluster
+        except AbhinayaError as error:
+            return {"commands": str(error)}
+        return {}
+
+    def _tell(self, faults: Mapping[str, str]) -> None:
+        """Say what is new: each state of a cell, and each fault when it begins and ends."""
+        phases = self._controller.phases()
+        hubs = self._controller.hubs()
+        for cell, phase in phases.items():
+            if phase not in (self._phases.get(cell), "new", "closing"):
+                where = f" at {hubs[cell][0]}" if phase == "open" else ""
+                self._say(f"cell {cell} is {phase}{where}")
+        for name, text in faults.items():
+            if name not in self._faults:
+                self._say(text)
+        for name in self._faults.keys() - faults.keys():
+            self._say(f"over: {self._faults[name]}")
+        self._phases, self._faults = phases, dict(faults)
+
+
+def _keys(cluster: Cluster) -> dict[str, str]:
+    """Return the public key of the hub of each cell."""
+    return {cell.name: keys.public_key(cluster, cell.name) for cell in cluster.config.cells}
