@@ -75,6 +75,8 @@ class Report:
 
     cell: str
     died: Died
+    stopped: bool = False
+    """Whether it was asked to stop."""
 
 
 Action = Start | Stop | Move | Report

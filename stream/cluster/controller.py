@@ -310,7 +310,7 @@ class Controller:
                 reason = (placed.error if placed else "") or "was stopped"
                 lost = self._lost(seen, named.cell, named.service) if final else ()
                 died_now = Died(name=name, reason=reason, final=final, services=lost)
-                yield Report(named.cell, died_now)
+                yield Report(named.cell, died_now, before.stopping)
 
     def _lost(self, seen: Seen, cell: str, service: str) -> tuple[str, ...]:
         """Return what a cell does without, if all nodes of a service are given up."""

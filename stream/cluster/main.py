@@ -37,7 +37,7 @@ def run(
     Args:
         cluster: the cluster.
         placement: what starts its processes; it is closed at the end.
-        say: gets each change of a cell, and each fault once.
+        say: gets each change of a cell, each death of a node, and each fault once.
         stopped: whether to leave; the map of cells then stays as it is.
 
     Raises:
@@ -69,6 +69,8 @@ class Loop:
         self._watch = Watch(cluster.keys, cluster.run.supervise.silent_s)
         self._phases: Mapping[str, str] = {}
         self._faults: dict[str, str] = {}
+        self._unusable: dict[str, str] = {}
+        """Why what a command has written cannot be used, by file."""
         self._next_status = 0.0
         self._seen: Seen | None = None
         state.write_cluster(cluster)
@@ -81,7 +83,8 @@ class Loop:
 
     def turn(self, now: float, wall: float) -> None:
         """Look, decide and act once."""
-        faults = dict(self._read_wishes())
+        self._obey()
+        faults = dict(self._unusable)
         try:
             seen = self._seen = self._look(now, wall)
             actions = self._controller.step(seen)
@@ -124,22 +127,31 @@ class Loop:
                 self._placement.stop(name, patience_s)
             case Move(name=name, hub=hub):
                 self._placement.move(name, hub)
-            case Report(cell=cell, died=died):
+            case Report(cell=cell, died=died, stopped=stopped):
                 self._watch.report(cell, died)
+                if not stopped:
+                    self._say(f"{died.name} has died: {died.reason}")
 
-    def _read_wishes(self) -> Mapping[str, str]:
-        """Take over what commands have written; return what is wrong with it."""
-        try:
-            if self._state.changed("wishes.json"):
-                self._controller.wishes = self._state.read_wishes()
-            if self._state.changed("cluster.json"):
-                cluster = self._state.read_cluster()
-                if cluster is not None:
-                    self._controller.change(cluster, _keys(cluster))
-                    self._cluster = cluster
-        except AbhinayaError as error:
-            return {"commands": str(error)}
-        return {}
+    def _obey(self) -> None:
+        """Take over what commands have written; note what cannot be used, until it is replaced."""
+        for name, take in (
+            ("wishes.json", self._take_wishes),
+            ("cluster.json", self._take_cluster),
+        ):
+            if self._state.changed(name):
+                self._unusable.pop(name, None)
+                try:
+                    take()
+                except AbhinayaError as error:
+                    self._unusable[name] = str(error)
+
+    def _take_wishes(self) -> None:
+        self._controller.wishes = self._state.read_wishes()
+
+    def _take_cluster(self) -> None:
+        cluster = self._state.read_cluster() or self._cluster
+        self._controller.change(cluster, _keys(cluster))
+        self._cluster = cluster
 
     def _tell(self, faults: Mapping[str, str]) -> None:
         """Say what is new: each state of a cell, and each fault when it begins and ends."""
