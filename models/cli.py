@@ -3,7 +3,7 @@
     list      every model, and whether its public files are on this machine
     show      one model: its files and options; its card, if it can be loaded
     pull      download public files
-    check     load a model, count its weights, run it once
+    check     load a model, count its weights, run it once; what a server of T1 can
     convert   rewrite a checkpoint as safetensors
 
 Errors are one line on standard error. Exit code 2: wrong usage; 6: the model failed.
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument(
             "--option", action="append", default=[], metavar="KEY=VALUE", help="as in a profile"
         )
+    made.add_argument("--base-url", metavar="URL", help="of zero-shot's server, up to /v1")
+    made.add_argument("--model", help="its name on the server; not needed if it has only one")
+    made.add_argument("--requests", type=int, help="to measure the latency (10)")
     made = add(_pull, "pull")
     made.add_argument("names", nargs="+", metavar="NAME", help="of a model, or org/name on the Hub")
     made = add(_convert, "convert")
@@ -162,9 +165,15 @@ def _pull(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Load a model, count its weights, and run it on a second of noise and a sentence."""
+    """Load a model, count its weights, and run it on a second of noise and a sentence.
+
+    With --base-url: what the server of zero-shot can, and what would make it better.
+    """
     from abhinaya.models.trial import attempt, fault_of_answer
 
+    if args.base_url or args.model or args.requests is not None:
+        _check_server(args)
+        return
     begun = time.perf_counter()
     voter = _load(args)
     card, took_s = voter.card, time.perf_counter() - begun
@@ -185,6 +194,28 @@ def _check(args: argparse.Namespace) -> None:
     say(f"{votes}{rates}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
     for label, share in zip(card.labels, _shares(trial.answer.probabilities, card), strict=False):
         say(f"  {label:<9}{share:.3f}")
+
+
+def _check_server(args: argparse.Namespace) -> None:
+    from abhinaya.models.served.examine import REQUESTS, examine, lines_of, remedies
+
+    options = dict(_option(text) for text in args.option)
+    options |= {"base_url": args.base_url} if args.base_url else {}
+    options |= {"model": args.model} if args.model else {}
+    requests = REQUESTS if args.requests is None else args.requests
+    if args.name != "zero-shot":
+        flags = "--base-url, --model and --requests"
+        raise OptionsError(flags, f"{args.name} has no server", "check zero-shot")
+    if "base_url" not in options:
+        raise OptionsError("check zero-shot", "the address is missing", "add --base-url URL")
+    if not 1 <= requests <= 1000:
+        raise OptionsError(f"--requests {requests}", "is not from 1 to 1000", "use 10")
+    found = examine(options, requests, lambda given: registry.load("zero-shot", given))
+    say(*lines_of(found))
+    for remedy in remedies(found):
+        say(*textwrap.wrap(f"- {remedy}", 100, subsequent_indent="  "))
+    if not found.votes:
+        raise RunError("zero-shot", "no reply was a vote", "see docs/serving-t1.md")
 
 
 def _shares(probabilities: tuple[float, ...] | None, card: Card) -> list[float]:

@@ -21,7 +21,7 @@ def config() -> Any:
     return dataclasses.replace(
         null_config(),
         flow=FlowConfig(file_window=4),
-        supervise=SuperviseConfig(silent_s=1.5, beat_s=0.2, backoff_s=0.1),
+        supervise=SuperviseConfig(silent_s=1.5, beat_s=0.2, backoff_s=0.1, take_over_s=2.0),
     )
 
 

@@ -2,6 +2,7 @@
 
     Chat.ask(body, deadline), or Chat.insist(body, timeout_s, wait_s) for work that can wait
         -> the body of the answer, or raises
+    Chat.look(path, deadline) -> a page of the server, or raises
         ServerError     no answer: unreachable, too slow, broken, overloaded, or key refused
         RejectedError   the server rejects the request: an unknown field, a text that is too long
 
@@ -185,6 +186,18 @@ class Chat:
             self.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_WAIT_S)
 
+    def look(self, path: str, deadline: float) -> bytes:
+        """Return a page of the server: `/models`, or `//version` beside its /v1. One try.
+
+        Raises ServerError, RejectedError: as `ask`; the circuit breaker takes no notice.
+        """
+        base, own = self.access.url, path.startswith("//")
+        url = f"{base.removesuffix('/v1')}{path[1:]}" if own else f"{base}{path}"
+        try:
+            return self._once(None, deadline, url)
+        except _AgainError as error:
+            raise ServerError(f"{self._where} {error.reason}", error.wait_s) from error
+
     def close(self) -> None:
         """Close the connections."""
         with suppress(queue.Empty):
@@ -205,7 +218,7 @@ class Chat:
     def _persistent(self, content: bytes, deadline: float) -> bytes:
         for attempt in range(self.access.attempts):
             try:
-                return self._once(content, deadline)
+                return self._once(content, deadline, f"{self.access.url}/chat/completions")
             except _AgainError as error:
                 pause = error.wait_s
                 if pause is None:
@@ -221,7 +234,7 @@ class Chat:
                 self.sleep(pause)
         raise AssertionError("attempts is at least 1")
 
-    def _once(self, content: bytes, deadline: float) -> bytes:
+    def _once(self, content: bytes | None, deadline: float, url: str) -> bytes:
         left = deadline - self.clock()
         if left <= 0:
             raise ServerError(f"{self._where} was not asked: the time for this batch was used up")
@@ -232,8 +245,8 @@ class Chat:
         done = "answer"
         try:
             with client.stream(
-                "POST",
-                f"{self.access.url}/chat/completions",
+                "GET" if content is None else "POST",
+                url,
                 left,
                 content=content,
                 headers={"Content-Type": "application/json"},

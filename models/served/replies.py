@@ -159,15 +159,26 @@ def find_label(reply: str) -> tuple[str, int] | Abstention:
 def label_shares(reply: Reply, at: int) -> tuple[float, ...] | None:
     """Return the labels' probabilities [C] from the tokens of the answer, which begins at `at`.
 
-    An alternative counts for a label if it is the beginning of only that label. If the chosen token
-    is the beginning of several labels ("s"), the next token decides between them. None if less than
-    half of the probability falls on labels.
+    None if less than half of the probability falls on labels.
     """
+    mass = label_mass(reply, at)
+    total = math.fsum(mass.values())
+    if not total >= _LEAST_MASS:
+        return None
+    return tuple(mass[label] / total for label in LABELS)
+
+
+def label_mass(reply: Reply, at: int) -> dict[str, float]:
+    """Return the model's probability of each label, in the tokens of the answer at `at`.
+
+    An alternative counts for a label if it is the beginning of only that label. If the chosen token
+    is the beginning of several labels ("s"), the next token decides between them.
+    """
+    mass, path = dict.fromkeys(LABELS, 0.0), ""
     place = _step_at(reply, at)
     if place is None:
-        return None
+        return mass
     index, skipped = place
-    mass, path = dict.fromkeys(LABELS, 0.0), ""
     reached = 1.0
     for step in reply.steps[index:]:
         prefix, follow = step.token[:skipped].strip(' \t\n"'), None
@@ -185,10 +196,7 @@ def label_shares(reply: Reply, at: int) -> tuple[float, ...] | None:
         if follow is None:
             break
         reached = follow
-    total = math.fsum(mass.values())
-    if not total >= _LEAST_MASS:
-        return None
-    return tuple(mass[label] / total for label in LABELS)
+    return mass
 
 
 def _begun(token: str, prefix: str, first: bool) -> str:

@@ -107,24 +107,23 @@ class ZeroShot:
         sampling = dict(_SAMPLING[prompt])
         if temperature is not None:
             sampling["temperature"] = temperature
-        url = checked_url(base_url, allow_http)
-        key_name = api_key_env or DEFAULT_KEY_ENV
-        access = Access(url, _key(api_key_env), key_name, attempts, concurrency)
         self._wait_s = wait_s
-        self._chat = Chat(access, Circuit(sys.maxsize if wait_s else failures, rest_s))
+        circuit = Circuit(sys.maxsize if wait_s else failures, rest_s)
+        self._chat = connect(base_url, api_key_env, allow_http, attempts, concurrency, circuit)
         self._model, self._max_tokens, self._turns = model, max_tokens, context_turns
-        self._timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
+        self.timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
         best: Output = OUTPUTS[0] if prompt == "ours" else "text"
-        self._form = Form(
+        self.form = Form(
             best if output == "auto" else output,
             # with log-probabilities the most probable label would be the vote, not the word said
             ALTERNATIVES[0] if logprobs and prompt == "ours" else None,
             output != "auto",
             sampling,
         )
-        self._known = self._form.known
+        self._known = self.form.known
         """Whether the server is known to understand this form."""
         self._lock = threading.Lock()
+        how = " and how they were said" if prosody else ""
         self.card = Card(
             model="zero-shot",
             version=model,
@@ -132,14 +131,14 @@ class ZeroShot:
             labels=LABELS,
             licence=licence,
             noncommercial=noncommercial,
-            notes=(f"sends transcripts{' and how they were said' if prosody else ''} to {url}",),
+            notes=(f"sends transcripts{how} to {self._chat.access.url}",),
             context_turns=context_turns,
             served=True,
         )
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
         """Return one answer for each transcript, asked concurrently."""
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self.timeout_s
         if not batch:
             return []
         if self._known or len(batch) == 1:
@@ -187,17 +186,17 @@ class ZeroShot:
 
     def _found_form(self, deadline: float) -> Form:
         with self._lock:
-            form, known = self._form, self._known
+            form, known = self.form, self._known
         if not known:
             form = find(lambda body: self._send({"model": self._model, **body}, deadline), form)
             with self._lock:
-                self._form, self._known = form, True
+                self.form, self._known = form, True
         return form
 
     def _send(self, request: Mapping[str, Any], deadline: float) -> Reply:
         """Return the reply to a request. Raises NonsenseError, and what `Chat` raises."""
         if self._wait_s:
-            return read_reply(self._chat.insist(request, self._timeout_s, self._wait_s))
+            return read_reply(self._chat.insist(request, self.timeout_s, self._wait_s))
         return read_reply(self._chat.ask(request, deadline))
 
     def request(self, utterance: Utterance, form: Form) -> dict[str, Any]:
@@ -218,6 +217,23 @@ class ZeroShot:
         if refine:
             return refine_messages(utterance, voice)
         return messages(utterance, output == "json_schema", self._turns, voice)
+
+
+def connect(
+    base_url: str,
+    api_key_env: str | None = None,
+    allow_http: bool = False,
+    attempts: int = 3,
+    concurrency: int = 8,
+    circuit: Circuit | None = None,
+) -> Chat:
+    """Return a client of a server; without `circuit` it never stops to ask.
+
+    Raises OptionsError: the address or the key is wrong.
+    """
+    url, name = checked_url(base_url, allow_http), api_key_env or DEFAULT_KEY_ENV
+    access = Access(url, _key(api_key_env), name, attempts, concurrency)
+    return Chat(access, circuit or Circuit(sys.maxsize, 0.0))
 
 
 def _key(name: str | None, environment: Callable[[str], str | None] = os.environ.get) -> str | None:

@@ -78,15 +78,15 @@ def make(cluster: Cluster) -> list[Path]:
     return new
 
 
-def check(cluster: Cluster, hubs_here: bool) -> None:
-    """Check the keys that the controller needs; `hubs_here`: also those of hubs and nodes.
+def check(cluster: Cluster, label: str = "") -> None:
+    """Check the keys that a machine of the cluster needs; without a label, all of them.
 
     Raises:
         NetworkError: names every key that is missing, damaged, or open to others.
 
     """
     missing: list[str] = []
-    faults = [str(fault) for fault in _faults(cluster, hubs_here, missing)]
+    faults = [str(fault) for fault in _faults(cluster, label, missing)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         remedy = "`abhinaya cluster keys` makes keys once; copy them here from where they were made"
@@ -95,17 +95,19 @@ def check(cluster: Cluster, hubs_here: bool) -> None:
         raise NetworkError("; ".join(faults))
 
 
-def _faults(cluster: Cluster, hubs_here: bool, missing: list[str]) -> Iterator[NetworkError]:
+def _faults(cluster: Cluster, label: str, missing: list[str]) -> Iterator[NetworkError]:
     """Yield what is wrong with keys that are there; add those that are not to `missing`."""
     if cluster.keys is None:
         return
-    pairs = [(client_keys(cluster.keys), OPERATOR)]
-    pairs += [(client_keys(cluster.keys), "node")] if hubs_here else []
+    heads = {machine.label for machine in cluster.config.machines if machine.head}
+    clients = client_keys(cluster.keys)
+    pairs = [(clients, "node")] + ([(clients, OPERATOR)] if not label or label in heads else [])
     for cell in cluster.config.cells:
         folder = cell_keys(cluster.keys, cell.name)
-        pairs += [(folder, HUB)] if hubs_here else []
-        if not (folder / f"{HUB}.key").exists():
-            missing.append(str(folder / f"{HUB}.key"))
+        if not label or (label not in heads and label in (cell.machines or (label,))):
+            pairs.append((folder, HUB))
+        if not label or label in heads:
+            missing += [str(f) for f in (folder / f"{HUB}.key",) if not f.exists()]
     for folder, name in pairs:
         if not (folder / f"{name}.key_secret").exists():
             missing.append(str(folder / f"{name}.key_secret"))

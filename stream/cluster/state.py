@@ -189,6 +189,7 @@ class State:
     def _write(self, name: str, data: bytes) -> None:
         unfinished = self.folder / f"{name}.part"
         try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             unfinished.write_bytes(data)
             unfinished.replace(self.folder / name)
         except OSError as error:

@@ -16,7 +16,7 @@ import msgspec
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import near_miss
 from abhinaya.models.text import say
-from abhinaya.stream.cluster import keys, show
+from abhinaya.stream.cluster import keys, ray_up, show
 from abhinaya.stream.cluster import main as loop
 from abhinaya.stream.cluster.config import Cluster, ClusterConfig
 from abhinaya.stream.cluster.load import load
@@ -71,27 +71,28 @@ def _up(argv: Sequence[str]) -> int:
     state = State(cluster.state)
     if cluster.config.on_ray:
         return _up_on_ray(args.file, cluster, state, _machine(cluster, args.machine))
+    keys.check(cluster)
     if state.runs():
         return _hand_over(args.file, cluster, state)
-    _begin(cluster, state, True)
+    _begin(state)
     with run_directory() as directory, logs_kept(directory, PROGRAM):
         return run_alone("cluster", lambda stop: _run_here(cluster, directory, stop))
 
 
 def _up_on_ray(file: Path, cluster: Cluster, state: State, label: str) -> int:
-    from abhinaya.stream.cluster import ray_up
-
-    if any(machine.head and machine.label == label for machine in cluster.config.machines):
-        if ray_up.runs(cluster, label):
-            return _hand_over(file, cluster, state)
-        _begin(cluster, state, False)
-        state.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Join this machine; on the head of a cluster that is up, change the cluster."""
+    is_head = next(m.head for m in cluster.config.machines if m.label == label)
+    keys.check(cluster, label)
+    if is_head and ray_up.runs(cluster, label):
+        return _hand_over(file, cluster, state)
+    if is_head:
+        _begin(state)
         state.write_cluster(cluster)
     return run_alone("cluster", lambda stop: ray_up.up(cluster, label, stop, _say))
 
 
-def _begin(cluster: Cluster, state: State, hubs_here: bool) -> None:
-    keys.check(cluster, hubs_here)
+def _begin(state: State) -> None:
+    """Take back an earlier `down`."""
     wishes = state.read_wishes()
     if wishes.down:
         state.write_wishes(replace(wishes, down=""))
@@ -104,7 +105,10 @@ def _hand_over(file: Path, cluster: Cluster, state: State) -> int:
     if fault:
         remedy = "`down` with the old file, then `up`; or give a new cell a new name"
         raise ConfigError(str(file), fault, remedy)
-    keys.check(cluster, False)
+    if not state.runs():
+        reason = "has no controller any more, but `up` still runs on this machine"
+        raise ProcessError(str(file), reason, "stop that `up`, then start it again")
+    _begin(state)
     state.write_cluster(cluster)
     say("the controller that runs goes on with this file; `status` shows what it does")
     return 0
@@ -175,7 +179,6 @@ def _scale(argv: Sequence[str]) -> int:
             scale.pop(service, None)
         else:
             scale[service] = count
-    state.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     state.write_wishes(replace(wishes, scale=scale))
     if not state.runs():
         say("no controller runs; it will hold from the next `up`")

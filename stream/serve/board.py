@@ -12,19 +12,20 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
+from abhinaya.stream.serve.rows import Row, new_row, row_after, unix_ms
 from abhinaya.stream.serve.store.store import Store, encoded
 from abhinaya.stream.settings.rules import Alert
-from abhinaya.stream.sinks.events import alert_event, to_dict
+from abhinaya.stream.sinks.events import SCHEMA, alert_event, to_dict
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
     NodeDown,
     NodeUp,
+    Status,
     StreamStarted,
     Verdict,
 )
@@ -32,18 +33,6 @@ from abhinaya.stream.wire.messages import (
 KEPT_ENDED: Final = 200
 """Streams that have ended and are still shown."""
 KEPT_NODES: Final = 1000
-
-DISTRESS: Final = {
-    "angry": 1.0,
-    "fear": 0.85,
-    "disgust": 0.7,
-    "contempt": 0.7,
-    "sad": 0.55,
-    "surprise": 0.25,
-}
-"""How much a label asks for attention; 0 for all others."""
-KEEPS: Final = 0.6
-"""Share of the level before that stays at each new segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,40 +45,6 @@ class Item:
     """0: it is about no stream."""
     body: bytes
     """Its JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A stream as the wall shows it. Times are Unix milliseconds, as JavaScript has them."""
-
-    id: int
-    name: str
-    run: str
-    call: str
-    party: str
-    input: str
-    source: str = ""
-    live: bool = True
-    started: float = 0.0
-    since: float = 0.0
-    """When the label changed."""
-    label: str = ""
-    confidence: float | None = None
-    attributes: dict[str, float] | None = None
-    words: str = ""
-    level: float = 0.0
-    """How much the stream asks for attention, from 0 to 1."""
-    speaking: bool = False
-    segment: int = -1
-    revision: int = -1
-    number: int = 0
-    """Number of the last event."""
-    ended: bool = False
-    reason: str = ""
-    judged: bool = True
-    heard: bool = True
-    notice: str = ""
-    consent: str = ""
 
 
 class Subscription:
@@ -217,6 +172,17 @@ class Board:
             if not waiting and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._hand_over)
 
+    def cell_status(self, cell: str, status: Status | None, now_unix_s: float) -> None:
+        """Send the status of the hub of a cell to the readers; None: it does not answer."""
+        if cell:
+            said = (
+                {"schema": SCHEMA, "stream": None}
+                if status is None
+                else to_dict(status, now_unix_s)
+            )
+            body = said | {"type": "cell_status", "cell": cell, "answers": status is not None}
+            self.send(Item(0, 0, encoded(0, 0, body)))
+
     def watch(self, check: Callable[[], None]) -> None:
         """Call a function at each turn of the run; it raises an error of ours to end the run."""
         self._watched.append(check)
@@ -300,9 +266,9 @@ class Board:
         for data in self._store.events_of(stream):
             body = msgspec.json.decode(data)
             if "wall_time" in body:
-                now_ms = _unix_ms(body["wall_time"])
-            row = row or _new(stream, body["stream"], body["run"], now_ms)
-            row = replace(_after(row, body, now_ms), number=body["number"])
+                now_ms = unix_ms(body["wall_time"])
+            row = row or new_row(stream, body["stream"], body["run"], now_ms)
+            row = replace(row_after(row, body, now_ms), number=body["number"])
         return row
 
     def _hand_over(self) -> None:
@@ -321,8 +287,8 @@ class Board:
         now_ms: float,
     ) -> None:
         with self._lock:
-            row = self._rows.get(stream) or _new(stream, body["stream"], run, now_ms)
-            row = replace(_after(row, body, now_ms), number=number or row.number)
+            row = self._rows.get(stream) or new_row(stream, body["stream"], run, now_ms)
+            row = replace(row_after(row, body, now_ms), number=number or row.number)
             self._rows[stream] = row
             if body["type"] == "stream_ended":
                 self._ended.append(stream)
@@ -330,67 +296,3 @@ class Board:
                     old = self._ended.popleft()
                     if old not in self._ended and self._rows.get(old, row).ended:
                         self._rows.pop(old, None)
-
-
-def _new(stream: int, name: str, run: str, now_ms: float) -> Row:
-    call, slash, party = name.rpartition("/")
-    call, party = (call, party) if slash else (name, "")
-    return Row(stream, name, run, call, party, input=call, started=now_ms, since=now_ms)
-
-
-def _after(row: Row, body: dict[str, Any], now_ms: float) -> Row:
-    """Return a row after an event in its JSON form. Pure."""
-    match body["type"]:
-        case "stream_started":
-            return replace(
-                row,
-                input=body.get("call") or body["stream"],
-                source=body["source"],
-                live=body["live"],
-                judged=body.get("judged", True),
-                heard=body.get("heard", True),
-                notice=body.get("notice", ""),
-                consent=body.get("consent", ""),
-                started=_unix_ms(body["wall_time"]),
-                ended=False,
-                reason="",
-            )
-        case "stream_ended":
-            return replace(row, ended=True, speaking=False, reason=body["reason"] or body["sound"])
-        case "activity":
-            return replace(row, speaking=body["speaking"])
-        case "verdict" if _is_newer(body, row):
-            label, confidence = body["label"], body["confidence"]
-            level = row.level
-            if body["segment"] > row.segment:
-                level = level_after(level, label, confidence)
-            said = body["transcript"] or {"translation": "", "text": ""}
-            return replace(
-                row,
-                label=label,
-                confidence=confidence,
-                attributes=body.get("attributes"),
-                words=said["translation"] or said["text"] or row.words,
-                since=row.since if label == row.label else now_ms,
-                level=level,
-                segment=body["segment"],
-                revision=body["revision"],
-            )
-        case _:
-            return row
-
-
-def _is_newer(verdict: dict[str, Any], row: Row) -> bool:
-    place = (verdict["segment"], verdict["revision"])
-    return bool(verdict["final"] and place > (row.segment, row.revision))
-
-
-def _unix_ms(wall_time: str) -> float:
-    return 1000.0 * datetime.fromisoformat(wall_time).timestamp()
-
-
-def level_after(level: float, label: str, confidence: float | None) -> float:
-    """Return the level after a segment: a calm one lowers it, a distressed one raises it."""
-    sure = 0.4 + 0.6 * (0.5 if confidence is None else confidence)
-    now = DISTRESS.get(label, 0.0) * sure
-    return round(min(1.0, KEEPS * level + (1 - KEEPS) * 1.6 * now), 4)

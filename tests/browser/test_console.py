@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gateways import running
+from scrapes import status
+
+from abhinaya.stream.cells.map import Cell, CellMap, State
 
 sys.path.append(str(Path(__file__).parent))
 import chromium
@@ -36,6 +41,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
 @pytest.mark.parametrize("scene", AFTER)
 def test_scene(scene: str, server: tuple[str, str]) -> None:
     print(scene, chromium.play(scene, *server, seconds=240))
+
+
+def test_cells(tmp_path: Path) -> None:
+    states: dict[str, State] = {"east": "open", "west": "open", "gone": "gone"}
+    cells = [Cell(name=name, endpoint=f"tcp://{name}:1", state=s) for name, s in states.items()]
+    with running(tmp_path, cells=lambda: CellMap(epoch=1, cells=tuple(cells))) as web:
+        over = threading.Event()
+
+        def report() -> None:
+            while not over.wait(0.2):
+                east = status(waiting=7, oldest_s={"S1": 12.0, "T2": 3.0})
+                web.gateway.board.cell_status("east", east, 0.0)
+                web.gateway.board.cell_status("west", None, 0.0)
+
+        reporting = threading.Thread(target=report)
+        reporting.start()
+        try:
+            chromium.play("cells", web.url, web.token)
+        finally:
+            over.set()
+            reporting.join()
 
 
 def test_500_rows_hold_1000_events_a_second(tmp_path: Path) -> None:

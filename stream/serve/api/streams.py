@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 
 from abhinaya.stream.serve.api.endpoint import Ask, Endpoint, Limit, Number, Operation, not_found
 from abhinaya.stream.serve.app import Gateway
-from abhinaya.stream.serve.board import Row
+from abhinaya.stream.serve.rows import Row
 
 
 class Streams(msgspec.Struct, frozen=True):

@@ -44,6 +44,8 @@ export const api = {
   logout: () => ask("/v1/session", { method: "DELETE" }),
   streams: async () => (await ask("/v1/streams")).streams,
   nodes: async () => (await ask("/v1/nodes")).nodes,
+  /** Return the cells of the map. */
+  cells: async () => (await ask("/v1/cells")).cells,
   stream: (id) => ask(`/v1/history/streams/${id}`),
   streamsOfCall: async (call) => (await ask(`/v1/history/streams${query({ call })}`)).streams,
   /** Apply every stored event of a stream. */

@@ -139,6 +139,10 @@ const HANDLERS = {
   },
   front_down(event) { remark(`${event.front}: ${event.reason}`); },
   remark(event) { remark(`${event.source}: ${event.text}`); },
+  cell_status(event) {
+    state.cells.set(event.cell, event);
+    touch("system");
+  },
   status(event) {
     state.status = event;
     state.depths.push([Date.now() / 1000, event.waiting, event.open_segments]);

@@ -8,6 +8,7 @@ export const state = {
   alerts: new Map(), // number -> alert
   nodes: new Map(), // "node service" -> node
   status: null, // the latest status event
+  cells: new Map(), // name -> the latest cell_status event; empty without cells
   depths: [], // [seconds, waiting, open segments], a few minutes of it
   remarks: [], // the latest warnings
   gaps: new Map(), // reason -> number of gaps since the page was opened

@@ -20,6 +20,21 @@ function Nodes({ nodes, held }) {
       <td>${node.model} <span class="quiet">${node.version}</span></td><td>${node.licence}${node.noncommercial ? html` <b class="flag">non-commercial</b>` : ""}</td></tr>`)}</tbody></table></div>`;
 }
 
+/** The cells of the map, and what the hub of each says. */
+function Cells({ said, round }) {
+  const { value: cells, error } = useLoaded(api.cells, round);
+  if (!cells) return html`<${Empty}>${error ? error.message : "The map of the cells is on its way."}<//>`;
+  const rows = cells.filter(({ state }) => state !== "gone").map(({ name, state }) => {
+    const status = said.get(name);
+    const oldest = Math.max(0, ...Object.values(status?.oldest_s ?? {}));
+    return html`<tr key=${name}><th scope="row">${name}</th><td>${state}${status?.answers || state !== "open" ? "" : html` <b class="flag">does not answer</b>`}</td>
+      <td>${number(status?.waiting)}</td><td>${status?.answers ? span(oldest) : "–"}</td><td>${number(status?.open_segments)}</td>
+      <td>${status?.answers ? new Set(status.nodes.map(({ node }) => node)).size : "–"}</td></tr>`;
+  });
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of cells"><table><thead><tr>${["Cell", "State", "Waiting tasks", "Oldest", "Open segments", "Nodes"].map((name) => html`<th scope="col" key=${name}>${name}</th>`)}</tr></thead>
+    <tbody>${rows}</tbody></table></div>`;
+}
+
 /** What is left out: [what, why]. */
 function unheard(state) {
   const found = [];
@@ -49,6 +64,8 @@ export function System() {
       <${Fact} name="Waiting tasks" value=${status ? number(status.waiting) : "–"} /><${Fact} name="Open segments" value=${status ? number(status.open_segments) : "–"} />
       <${Fact} name="Input processes" value=${status ? status.fronts.length : "–"} /></dl>
       ${lacks?.length > 0 && html`<ul class="plain">${lacks.map((text) => html`<li key=${text}>${text}</li>`)}</ul>`}</section>
+    ${state.cells.size > 0 && html`<section class="card" aria-labelledby="cells-title"><h2 id="cells-title">Cells</h2>
+      <${Cells} said=${state.cells} round=${Math.floor(now / 10000)} /></section>`}
     <section class="card" aria-labelledby="nodes-title"><h2 id="nodes-title">Nodes and licences</h2>
       <${Nodes} nodes=${[...state.nodes.values()]} held=${(node) => services.get(`${node.node} ${node.service}`)} /></section>
     <div class="columns"><section class="card" aria-labelledby="queue-title"><h2 id="queue-title">Queues</h2>

@@ -15,11 +15,11 @@ from starlette.routing import BaseRoute
 
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.serve.app import Gateway, Service
-from abhinaya.stream.serve.board import Board, Row
+from abhinaya.stream.serve.board import Board
 from abhinaya.stream.serve.calls import AudioFormat, Call
+from abhinaya.stream.serve.rows import Row
 from abhinaya.stream.serve.telephony import listen, media_streams
 from abhinaya.stream.serve.telephony.audiosocket import AudioSocketServer
-from abhinaya.stream.serve.telephony.siprec.server import RecordingServer
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.sources.base import SampleFormat
 
@@ -52,6 +52,9 @@ def services(gateway: Gateway) -> list[Service]:
     if config.audiosocket:
         found.append(AudioSocketServer(config.audiosocket, opens, config.connections))
     if config.siprec.listen:
+        # few gateways have this line: the others start without its modules
+        from abhinaya.stream.serve.telephony.siprec.server import RecordingServer
+
         found.append(RecordingServer(config.siprec, opens))
     return found
 

@@ -28,7 +28,7 @@ def test_all_keys_are_made_once_and_a_further_client_is_admitted_by_every_cell(
     two = cluster(tmp_path)
     new = keys.make(two)
     assert len(new) == len(ROLES) + 2 * (1 + len(ROLES))
-    keys.check(two, hubs_here=True)
+    keys.check(two)
     assert keys.make(two) == []
     assert two.keys is not None
     for cell in ("a", "b"):
@@ -44,18 +44,39 @@ def test_what_is_missing_or_open_is_named_at_once(tmp_path: Path) -> None:
     two = cluster(tmp_path)
     assert two.keys is not None
     with pytest.raises(NetworkError) as caught:
-        keys.check(two, hubs_here=False)
+        keys.check(two)
     for name in ("clients/operator.key_secret", "cells/a/hub.key", "cells/b/hub.key"):
         assert name in str(caught.value)
     assert "are missing; `abhinaya cluster keys` makes keys" in str(caught.value)
     keys.make(two)
     opened = keys.cell_keys(two.keys, "b") / "hub.key_secret"
     opened.chmod(0o644)
-    keys.check(two, hubs_here=False)  # it is needed where the hub runs
-    for look in (keys.make, lambda of: keys.check(of, hubs_here=True)):
+    for look in (keys.make, keys.check):
         with pytest.raises(NetworkError, match="can be read by others; `chmod 600"):
             look(two)
     opened.chmod(0o600)
     opened.parent.chmod(0o777)
     with pytest.raises(NetworkError, match="can be written by others"):
-        keys.check(two, hubs_here=True)
+        keys.check(two)
+
+
+def test_each_machine_needs_only_the_keys_of_what_may_run_there(tmp_path: Path) -> None:
+    machines = "".join(
+        f"[[machines]]\nlabel='m{n}'\naddress='10.0.0.{n}'\nhead={'true' if n == 1 else 'false'}\n"
+        for n in (1, 2, 3)
+    )
+    text = f"name='t'\nkeys='keys'\n[ray]\n{machines}{CELLS}machines=['m3']\n"
+    three = parse(tomllib.loads(text), tmp_path / "cluster.toml")
+    needed = {}
+    for label in ("m1", "m2", "m3"):
+        with pytest.raises(NetworkError) as caught:
+            keys.check(three, label)
+        needed[label] = {
+            "/".join(Path(part.rstrip(":")).parts[-2:])
+            for part in str(caught.value).partition(" are missing")[0].split(", ")
+        }
+    assert needed == {
+        "m1": {"clients/node.key_secret", "clients/operator.key_secret", "a/hub.key", "b/hub.key"},
+        "m2": {"clients/node.key_secret", "a/hub.key_secret"},
+        "m3": {"clients/node.key_secret", "a/hub.key_secret", "b/hub.key_secret"},
+    }

@@ -63,7 +63,6 @@ class Desk:
         self.cluster = cluster(folder)
         keys.make(self.cluster)
         self.state, self.engine, self.said = State(self.cluster.state), Engine(), list[str]()
-        self.state.folder.mkdir()
         self.loop = Loop(self.cluster, self.engine, self.state, self.said.append)
         self.now = 0.0
 

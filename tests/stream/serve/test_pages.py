@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from abhinaya.stream.serve import board, pages
+from abhinaya.stream.serve import pages, rows
 
 SCRIPTS = sorted(pages.FILES.glob("*.js"))
 MAX_LINES = 300
@@ -103,8 +103,8 @@ def test_the_page_and_the_gateway_agree_on_what_needs_attention() -> None:
     assert weights
     assert keeps
     pairs = dict(pair.split(":") for pair in weights[1].split(","))
-    assert {label.strip(): float(share) for label, share in pairs.items()} == board.DISTRESS
-    assert float(keeps[1]) == board.KEEPS
+    assert {label.strip(): float(share) for label, share in pairs.items()} == rows.DISTRESS
+    assert float(keeps[1]) == rows.KEEPS
 
 
 def _luminance(colour: str) -> float:
