@@ -29,6 +29,7 @@ def conflicts(config: ClusterConfig, run: Config | None) -> Iterator[str]:
         yield from _services(config, run)
     yield from _labels(config)
     yield from _engine(config)
+    yield from _gateway(config)
 
 
 def _machines(config: ClusterConfig) -> Iterator[str]:
@@ -137,6 +138,19 @@ def _ray(ray: RayConfig) -> Iterator[str]:
         )
     if ray.redis and not host:
         yield f"ray.redis = {ray.redis!r} does not fit: write HOST:PORT"
+
+
+def _gateway(config: ClusterConfig) -> Iterator[str]:
+    if (gateway := config.gateway) is None:
+        return
+    if bool(gateway.tls_cert) != bool(gateway.tls_key):
+        yield "gateway: TLS needs a certificate and its key: set tls_cert and tls_key"
+    ip = _ip(gateway.host)
+    if not gateway.tls_cert and not (gateway.host == "localhost" or (ip and ip.is_loopback)):
+        yield f"gateway.host = {gateway.host!r} is open to the network: set tls_cert and tls_key"
+    for cell in config.cells:
+        if gateway.port - cell.port in (0, 1):
+            yield f"gateway.port = {gateway.port} is a port of the hub of cell {cell.name}"
 
 
 def _ip(address: str) -> ipaddress.IPv4Address | None:

@@ -9,8 +9,12 @@ from typing import Final, NamedTuple
 
 from abhinaya.stream.cluster import keys
 from abhinaya.stream.cluster.config import CellConfig, Cluster
+from abhinaya.stream.cluster.state import State
 from abhinaya.stream.run.placement.base import ADDRESS, Process
 from abhinaya.stream.settings.config import encode
+
+GATEWAY: Final = "gateway"
+"""Name of the process."""
 
 NODE: Final = "node"
 """The key of all nodes, and their role."""
@@ -73,6 +77,28 @@ class Processes:
             cpus=cell.hub_cpus,
             machines=cell.machines,
             never_on_head=self._cluster.config.on_ray,
+        )
+
+    def gateway(self) -> Process | None:
+        """Return the gateway; None without one. It runs where the folder of the state is."""
+        given = self._cluster.config.gateway
+        if given is None:
+            return None
+        arguments = ["--name", GATEWAY, "--cells", str(State(self._cluster.state).map_file)]
+        arguments += ["--host", given.host, "--port", str(given.port), "--data", given.data]
+        if given.tls_cert or given.tls_key:
+            arguments += ["--tls-cert", given.tls_cert, "--tls-key", given.tls_key]
+        if self._cluster.keys is not None:
+            arguments += ["--keys", str(keys.client_keys(self._cluster.keys))]
+            arguments += ["--key-name", keys.OPERATOR]
+        heads = tuple(m.label for m in self._cluster.config.machines if m.head)
+        return Process(
+            GATEWAY,
+            "abhinaya.stream.cluster.gateway",
+            tuple(arguments),
+            config=self._config,
+            cpus=given.cpus,
+            machines=heads if self._cluster.config.on_ray else (),
         )
 
     def node(self, cell: str, service: str, number: int, hub: str, key: str) -> Process:
