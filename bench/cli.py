@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "vad": "how well speech is found and cut, against reference turns",
     "view": "cost of the live view with many streams; or a picture of the view",
     "quality": "words, voters and vote against known labels, in one table",
+    "cascade": "what is saved and lost if large voters are asked only where they are needed",
     "crossval": "the embedded S1, trained without some speakers or a corpus",
     "models": "speed of the voters by batch and length, with random weights",
 }

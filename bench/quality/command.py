@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from abhinaya.bench.monitored import add_profile, profile_of
+from abhinaya.bench.quality import stored
 from abhinaya.bench.quality.material import MATERIALS, Material
 from abhinaya.bench.quality.offline import Answer, OfflineMonitor
 from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
@@ -37,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, write JSON; return the exit code."""
     options = _options(argv)
     config = profile_of(options)
-    answers = run(config, choose(MATERIALS, options.only), Source(options.data, options.quick))
+    monitor = loaded(config)
+    source = Source(options.data, options.quick)
+    answers = run(monitor, choose(MATERIALS, options.only), source)
+    if options.write is not None:
+        say(f"{options.write}: {stored.write(options.write, answers, monitor.cards)}")
     rows = rows_of(answers, tuple(config.voters))
     report = Report("quality", settings_of(options), {"rows": as_json(rows)})
     publish(report, tables_of(rows), options.json)
@@ -60,21 +65,27 @@ def choose(materials: Sequence[Material], only: Sequence[str]) -> list[Material]
     ]
 
 
-def run(config: Config, materials: Sequence[Material], source: Source) -> dict[str, list[Answer]]:
-    """Return the answers of a profile by material; print the progress on standard error.
-
-    Raises AbhinayaError: data is missing, or a model cannot be loaded.
-    """
-    found: dict[str, list[Answer]] = {}
+def loaded(config: Config) -> OfflineMonitor:
+    """Return the models of a profile. Raises AbhinayaError: a model cannot be loaded."""
     try:
-        monitor = OfflineMonitor.load(config)
-        for material in materials:
-            begun = time.monotonic()
-            answers = found[material.name] = list(monitor.answers(material, source))
-            took = time.monotonic() - begun
-            say(f"{material.name}: {len(answers)} segments in {took:.0f} s", file=sys.stderr)
+        return OfflineMonitor.load(config)
     except UnusableModel as error:
         raise ModelError(error.subject, error.reason, error.remedy) from error
+
+
+def run(
+    monitor: OfflineMonitor, materials: Sequence[Material], source: Source
+) -> dict[str, list[Answer]]:
+    """Return the answers by material; print the progress on standard error.
+
+    Raises ConfigError: data is missing.
+    """
+    found: dict[str, list[Answer]] = {}
+    for material in materials:
+        begun = time.monotonic()
+        answers = found[material.name] = list(monitor.answers(material, source))
+        took = time.monotonic() - begun
+        say(f"{material.name}: {len(answers)} segments in {took:.0f} s", file=sys.stderr)
     return found
 
 
@@ -84,6 +95,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=Path, default=Path("../shared/data"), help="(%(default)s)")
     about = "words, noise, votes, or the beginning of a material's name; may be repeated"
     add("--only", action="append", default=[], metavar="NAME", help=about)
+    add("--write", type=Path, metavar="DIR", help="store the votes, for abhinaya bench cascade")
     add("--quick", action="store_true", help="a tenth of the data, for a quick look")
     add_profile(arguments)
     return arguments.parse_args(argv)

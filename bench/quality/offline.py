@@ -12,7 +12,7 @@ from abhinaya.bench.quality.sessions import Segment, Source
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription
 from abhinaya.models.asr.guards import OFF
-from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
 from abhinaya.models.vote.ensemble import Rule, decide, defers
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.commands.transcribe import as_received
@@ -38,8 +38,10 @@ class Answer:
     """Processor seconds of the transcriber; 0 if the text came from the cache."""
     unguarded: str = ""
     """Text without guards, for materials of the kind `noise`."""
-    votes: Mapping[str, str] = field(default_factory=dict)
-    """Label by voter, without abstentions."""
+    ballots: Mapping[str, Ballot] = field(default_factory=dict)
+    """Vote by voter, without abstentions."""
+    cpu_s: Mapping[str, float] = field(default_factory=dict)
+    """Processor seconds by voter that was asked."""
     label: str = ""
     """Label of the verdict, possibly `unknown`; empty if there was no vote."""
     leading: str = ""
@@ -54,6 +56,11 @@ class Answer:
     def seconds(self) -> float:
         """Length of the segment."""
         return to_seconds(self.end - self.start)
+
+    @property
+    def votes(self) -> dict[str, str]:
+        """Label by voter, without abstentions."""
+        return {name: ballot.label for name, ballot in self.ballots.items()}
 
 
 @dataclass(slots=True)
@@ -99,17 +106,23 @@ class OfflineMonitor:
         open_asr = replace(config.asr, options={**config.asr.options, "guards": dict(OFF)})
         return cls(transcriber_of(config.asr), voters, rule, transcriber_of(open_asr))
 
+    @property
+    def cards(self) -> dict[str, Card]:
+        """Cards of the voters."""
+        return {name: voter.card for name, voter in self._voters.items()}
+
     def answers(self, material: Material, source: Source) -> Iterator[Answer]:
         """Yield the answer to each segment of each session, in order."""
         vote = material.kind == "votes"
         for number, session in enumerate(material.sessions(source)):
             state = _StreamState()
             for segment in session.warm:
-                self._votes(segment, self._transcribe(segment, state)[0], state)
+                self._votes(segment, self._transcribe(segment, state)[0], state, {})
             for place, segment in enumerate(session.segments):
                 before = state.fork() if session.apart else state
                 transcription, cpu_s = self._transcribe(segment, before)
-                ballots = self._votes(segment, transcription, before) if vote else {}
+                voter_s: dict[str, float] = {}
+                ballots = self._votes(segment, transcription, before, voter_s) if vote else {}
                 decision = decide(ballots, self._rule) if vote else None
                 ballots = {name: ballot for name, ballot in ballots.items() if ballot.label}
                 yield Answer(
@@ -123,7 +136,8 @@ class OfflineMonitor:
                     text=transcription.text,
                     asr_cpu_s=cpu_s,
                     unguarded=self._unguarded_text(segment) if material.kind == "noise" else "",
-                    votes={name: ballot.label for name, ballot in ballots.items()},
+                    ballots=ballots,
+                    cpu_s=voter_s,
                     label=decision.label if decision else "",
                     leading=decision.leading if decision else "",
                     without=self._without(ballots) if len(ballots) > 1 else {},
@@ -162,11 +176,15 @@ class OfflineMonitor:
         return self._unguarded.transcribe([request])[0].text
 
     def _votes(
-        self, segment: Segment, transcription: Transcription, state: _StreamState
+        self,
+        segment: Segment,
+        transcription: Transcription,
+        state: _StreamState,
+        cpu_s: dict[str, float],
     ) -> dict[str, Ballot]:
         """Return the votes by voter, without abstentions; update the states of the voters.
 
-        Voters of the cascade vote only if the rule asks them.
+        Voters of the cascade vote only if the rule asks them. `cpu_s` gets the time of each voter.
         """
         samples = as_received(segment.samples)
         ballots: dict[str, Ballot] = {}
@@ -183,7 +201,9 @@ class OfflineMonitor:
                 language="en" if transcription.translation else transcription.language,
                 context=tuple(state.texts[:-1][-turns:]) if turns else (),
             )
+            begun = time.process_time()
             (answer,) = voter.vote([utterance])
+            cpu_s[name] = time.process_time() - begun
             if answer.state:
                 state.states[name] = answer.state
             if not isinstance(answer, Abstention):

@@ -57,14 +57,15 @@ def parse(table: Mapping[str, Any], path: Path) -> Cluster:
 
 
 def _profile(config: ClusterConfig, path: Path) -> Config:
-    overrides = [Override(key, value, path.name) for key, value in _leaves(config.settings, "")]
+    overrides = [Override(key, value, path.name) for key, value in leaves(config.settings, "")]
     return trace(config.profile, overrides).config
 
 
-def _leaves(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+def leaves(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested tables; `path` is put before each key."""
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
+            yield from leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import zmq
 
@@ -28,6 +29,9 @@ from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.wire.child import Stage, read_beat
 from abhinaya.stream.wire.messages import Activity, Event, FrontDown, Status
 
+RETRY_S: Final = 10.0
+"""After so long a hub that has refused the run is asked again."""
+
 
 class Link:
     """The connection of a run to the hub of one cell."""
@@ -39,6 +43,7 @@ class Link:
         self.state = Hub.ANSWERS
         self.fault: NetworkError | None = None
         """Why the hub refuses this run, if it does."""
+        self.refused_at = 0.0
         self.cause = ""
         """Why the hub does not let us in, as far as it was known at the last look."""
         self._watch = HubWatch(silent_s)
@@ -99,7 +104,9 @@ class Hubs:
         self._poller = zmq.Poller()
         self._beats = LocalBeats(self._config.silent_s)
         self._fault_of_map = ""
-        self._connect()
+        self._refusals: dict[str, str] = {}
+        """By cell: the last reason of a hub that refuses this run, which is shown once."""
+        self._connect(time.monotonic())
 
     def open(self) -> list[str]:
         """Return the names of the cells that take new calls; any thread may ask."""
@@ -130,9 +137,8 @@ class Hubs:
 
         """
         self._poller.poll(math.ceil(1000 * timeout_s))
-        for cell, link in list(self._links.items()):
-            if link.fault:
-                continue
+        asked = [(cell, link) for cell, link in self._links.items() if not link.fault]
+        for cell, link in asked:
             try:
                 for event in link.recorder.poll(0.0):
                     if isinstance(event, Status):
@@ -143,8 +149,11 @@ class Hubs:
             except NetworkError as error:
                 if len(self.follow.cells.cells) == 1:
                     raise
-                link.fault = error
-                self._warn(f"{link.name}: {error}")
+                link.fault, link.refused_at = error, time.monotonic()
+                self._poller.unregister(link.recorder.socket)
+                if self._refusals.get(cell) != str(error):
+                    self._refusals[cell] = str(error)
+                    self._warn(f"{link.name}: {error}; its calls go to other cells")
 
     def _has_left(self, front: str, cell: str) -> bool:
         return self.follow.has(front) and self.follow.cell_of(front).name != cell
@@ -203,13 +212,18 @@ class Hubs:
         self._give_up()
         for link in self._links.values():
             self._report(link)
-        lost = {n for n, k in self._links.items() if n and k.silence_s > self._config.take_over_s}
+        lost = {name for name, link in self._links.items() if name and self._is_lost(link)}
         before = {front: self.follow.cell_of(front).name for front in self.follow.fronts}
         moved = self.follow.review(self.follow.cells, lost)
         for old, new in dict.fromkeys((before[f], self.follow.cell_of(f)) for f in moved):
             self._warn(f"the calls of cell {old} go on in cell {new.name} ({new.endpoint})")
-        self._connect()
+        self._connect(now)
         return moved
+
+    def _is_lost(self, link: Link) -> bool:
+        """Whether a cell gets no calls: one that was lost must first answer."""
+        waits = link.cell.name in self.follow.lost and not link.recorder.answered
+        return waits or link.silence_s > self._config.take_over_s
 
     def _look_at_map(self, now: float) -> None:
         newer, fault = self._source.look(now), self._source.fault
@@ -238,6 +252,10 @@ class Hubs:
 
     def _report(self, link: Link) -> None:
         cause, link.cause = link.cause, link.recorder.cause
+        if link.fault:
+            return
+        if link.recorder.answered and self._refusals.pop(link.cell.name, ""):
+            self._warn(f"{link.name} is back")
         if link.state is Hub.LOST or (link.state is Hub.AWAY and link.cause not in ("", cause)):
             until = f"waiting up to {self._config.hub_wait_s:g} s"
             if self.follow.cells.choose("", (*self.follow.lost, link.cell.name)):
@@ -247,7 +265,7 @@ class Hubs:
         elif link.state is Hub.BACK:
             self._warn(f"{link.name} is back")
 
-    def _connect(self) -> None:
+    def _connect(self, now: float) -> None:
         """Have a link to each cell in use, and no other."""
         wanted = {
             cell.name: cell
@@ -256,8 +274,10 @@ class Hubs:
         }
         wanted |= self.follow.used()
         for name, link in list(self._links.items()):
-            if name not in wanted or not link.cell.same_place(wanted[name]):
-                self._poller.unregister(link.recorder.socket)
+            asks_again = link.fault and now - link.refused_at > RETRY_S
+            if asks_again or name not in wanted or not link.cell.same_place(wanted[name]):
+                if not link.fault:
+                    self._poller.unregister(link.recorder.socket)
                 link.recorder.close()
                 del self._links[name]
         for name, cell in wanted.items():

@@ -30,7 +30,7 @@ from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.others import Take
 from abhinaya.stream.run.plan import Plan
 from abhinaya.stream.serve import pages
-from abhinaya.stream.serve.access import Access, Tokens
+from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.api import (
     alerts,
     cells,
@@ -60,6 +60,7 @@ from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.health import Health, once_ready, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
+from abhinaya.stream.serve.tokens import Tokens
 from abhinaya.stream.settings.compliance import check_retention
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders

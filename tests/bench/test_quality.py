@@ -121,6 +121,17 @@ def test_a_voter_that_abstains_has_no_vote_and_keeps_what_it_knew() -> None:
     assert voter.seen[2] == ("20", "30")
 
 
+def test_the_cascade_hears_only_what_the_others_do_not_agree_on() -> None:
+    labels = ({"20": "happy", "30": "happy"}, {"20": "happy", "30": "sad"}, {})
+    large, *small = (Remembers(of) for of in labels[::-1])
+    rule = Rule(cascade=("T1",), cascade_confidence=0.0)
+    voters = {"T1": large, "S1": small[0], "T2": small[1]}
+    made = OfflineMonitor(Levels(), voters, rule, Levels())
+    answers = answers_of(made, Session("a", (level(0.2), level(0.3))))
+    assert [set(answer.votes) for answer in answers] == [{"S1", "T2"}, {"S1", "T2", "T1"}]
+    assert large.seen == [("", "30")]
+
+
 def test_a_new_session_knows_nothing_of_the_one_before() -> None:
     voter = Remembers()
     answers_of(monitor(S1=voter), Session("a", (level(0.2),)), Session("b", (level(0.3),)))
@@ -149,10 +160,10 @@ def answer(
     material: str = "m",
     **more: object,
 ) -> Answer:
-    votes = {name: label for name, label in (("S1", s1), ("T2", t2)) if label}
+    ballots = {name: Ballot(label) for name, label in (("S1", s1), ("T2", t2)) if label}
     fields: dict[str, object] = {
         "material": material, "session": 0, "speaker": "a", "tag": "", "truth": truth,
-        "start": 0, "end": int(seconds * SAMPLE_RATE), "text": "", "votes": votes,
+        "start": 0, "end": int(seconds * SAMPLE_RATE), "text": "", "ballots": ballots,
         "label": vote, "leading": vote,
     }  # fmt: skip
     return Answer(**(fields | more))  # type: ignore[arg-type]

@@ -9,9 +9,11 @@ from pathlib import Path
 import fakes
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from abhinaya.bench.demo import CALL
 from abhinaya.stream.cells.follow import Follow
+from abhinaya.stream.cells.map import Cell, CellMap
 from abhinaya.stream.cells.source import FixedCells
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.front.assignment import Assignment
@@ -22,18 +24,17 @@ from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
-from abhinaya.stream.wire.child import Stage, leave_fault
+from abhinaya.stream.wire.child import Stage, hub_of, leave_fault
 from abhinaya.stream.wire.messages import Event, StreamEnded, StreamStarted, Verdict
 
 
 class Play:
     """The inputs of a run whose processes the test plays."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, follow: Follow | None = None) -> None:
         self.folder, self.ledger = folder, Ledger()
-        self.inputs = Inputs(
-            folder, self.ledger, Follow(FixedCells("ipc://x").current), None, "", None, "run"
-        )
+        follow = follow or Follow(FixedCells("ipc://x").current)
+        self.inputs = Inputs(folder, self.ledger, follow, None, "", None, "run")
         (folder / "a.wav").touch()
 
     def add(self, *names: str, what: str = "", **config: object) -> list[str]:
@@ -203,3 +204,51 @@ def test_a_file_that_crashes_the_decoder_and_one_that_is_none_harm_no_other(
     assert any("none.wav: is text, not audio" in trouble for trouble in collector.troubles)
     assert any("SIGSEGV" in trouble for trouble in collector.troubles)
     assert code == SourceError.exit_code
+
+
+def test_files_of_one_front_have_one_cell_and_without_an_open_cell_all_wait(
+    tmp_path: Path,
+) -> None:
+    places = [Cell(name=n, endpoint=f"ipc://{n}") for n in ("a", "b", "c")]
+    shut = CellMap(epoch=1, cells=(replace(places[0], state="draining"),))
+    play = Play(tmp_path, follow := Follow(shut))
+    names = [f"file{i}" for i in range(90)]
+    assert play.add(*names) == []
+    assert play.add("mic", what="mic") == []
+    first = next(play.inputs.push_fronts(["a", "b"]))
+    assert first.name == "push-a"  # its calls are from before
+    assert play.inputs.waiting
+    assert len(play.inputs.never_begun()) == 91
+    follow.review(CellMap(epoch=2, cells=tuple(places)), ())
+    fronts = [spec.name for spec in play.inputs.next()]
+    assert play.read_by(fronts[0]) == ["mic"]
+    assert len(fronts) == 1 + AT_ONCE
+    for front in fronts:
+        cell = follow.cell_of(front)
+        assert {follow.expect(name) for name in play.read_by(front)} == {cell}
+        assert hub_of(tmp_path, front) == (cell.endpoint, "")
+    assert len({follow.cell_of(front).name for front in fronts[1:]}) == 3
+    assert play.inputs.waiting
+
+
+def test_a_push_front_stays_while_its_cell_is_needed_and_goes_home(tmp_path: Path) -> None:
+    cells = CellMap(epoch=1, cells=(Cell(name="a", endpoint="1"), Cell(name="b", endpoint="2")))
+    play = Play(tmp_path, follow := Follow(cells))
+    assert [spec.name for spec in play.inputs.push_fronts(["a", "b"])] == ["push-a", "push-b"]
+    assert not [*play.inputs.push_fronts(["a", "b"])]
+    assert follow.review(cells, {"a"}) == ["push-a"]
+    play.inputs.move("push-a")
+    assert hub_of(tmp_path, "push-a") == ("2", "")
+    info = replace(fakes.info("call"), front="push-a", input="call")
+    play.ledger.admit(StreamStarted(info=info))
+    play.inputs.started(info)
+    assert not [*play.inputs.push_fronts(["b"])]
+    assert not play.inputs.is_over("push-a")  # a call is left
+    play.write("call")
+    assert play.inputs.is_over("push-a")
+    assert not play.inputs.is_over("push-b")
+    assert not [*play.inputs.push_fronts(["a", "b"])]  # until the old process has ended
+    play.inputs.forget("push-a")
+    assert [spec.name for spec in play.inputs.push_fronts(["a", "b"])] == ["push-a"]
+    assert follow.review(cells, ()) == ["push-a"]
+    assert follow.cell_of("push-a").name == "a"

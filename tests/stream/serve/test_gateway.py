@@ -19,12 +19,12 @@ from websockets.sync.client import ClientConnection, connect
 
 from abhinaya.client import Client
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.api import files
 from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
 from abhinaya.stream.serve.main import Place
 from abhinaya.stream.serve.requests import demo
+from abhinaya.stream.serve.tokens import Tokens
 from abhinaya.stream.wire.messages import StreamEnded
 
 
