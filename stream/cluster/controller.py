@@ -25,13 +25,13 @@ from abhinaya.stream.cluster.actions import (
     View,
     Wishes,
 )
-from abhinaya.stream.cluster.capacity import lacking
 from abhinaya.stream.cluster.config import CellConfig, Cluster
 from abhinaya.stream.cluster.processes import (
     GATEWAY,
     Processes,
     endpoint,
     hub_name,
+    lacking,
     node_name,
     parse,
 )

@@ -35,12 +35,12 @@ keys = "keys"
 [services.asr]
 cpus = 0.4
 [gateway]
-port = 23_710
+port = 23_810
 cpus = 0.1
 """
 CELL = '[[cells]]\nname = "{}"\nport = {}\nhub_cpus = 0.1\n'
-A, B = CELL.format("a", 23_700), CELL.format("b", 23_702)
-GATEWAY = 23_710
+A, B = CELL.format("a", 23_800), CELL.format("b", 23_802)
+GATEWAY = 23_810
 PATIENCE_S = 60.0
 MUST_S = 6.0
 
@@ -101,7 +101,7 @@ class Twin:
         found: CellMap | None = self.state.read_map()
         return {cell.name: cell.state for cell in found.cells} if found else {}
 
-    def status(self, cell: str = "a", port: int = 23_700) -> Status | None:
+    def status(self, cell: str = "a", port: int = 23_800) -> Status | None:
         key = keys.public_key(load(self.file), cell)
         self.watch.follow({cell: (f"tcp://127.0.0.1:{port}", key)})
         return self.watch.read(time.monotonic())[cell].status
@@ -174,7 +174,7 @@ def test_a_second_up_changes_the_cluster_and_it_ends_in_order(twin: Twin) -> Non
     assert "goes on with this file" in twin.command("up")
     twin.until(lambda: twin.states() == {"a": "gone", "b": "open"})
     twin.command("scale", "asr=2")
-    twin.until(lambda: (s := twin.status("b", 23_702)) and len({n.node for n in s.nodes}) == 2)
+    twin.until(lambda: (s := twin.status("b", 23_802)) and len({n.node for n in s.nodes}) == 2)
     epoch = twin.state.read_map()
     assert twin.process is not None
     children = [twin.pid("b.hub"), twin.pid("b.asr.0"), twin.pid("b.asr.1")]
