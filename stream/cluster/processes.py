@@ -124,7 +124,7 @@ class Processes:
         )
 
 
-# --- what is missing where one waits for room -------------------------------------------------------
+# --- what is missing where one waits for room -----------------------------------------------
 
 
 def lacking(
