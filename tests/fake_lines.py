@@ -68,6 +68,7 @@ class FakeDoors:
     holds: bool = True
     lines: list[FakeLine] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
 
     def opens(
         self,
@@ -91,6 +92,9 @@ class FakeDoors:
         if connection.headers.get("authorization") not in ("Token good", "Bearer good"):
             raise WebSocketException(POLICY, "forbidden")
         return lambda: self.holds
+
+    def signed(self, connection: HTTPConnection, provider: str) -> None:
+        self.noted.append(provider)
 
     async def events(self, streams: tuple[str, ...]) -> AsyncGenerator[Mapping[str, Any]]:
         """Those of the test; each stream ends when its call does."""

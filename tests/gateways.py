@@ -14,10 +14,10 @@ import fakes
 import httpx2
 
 from abhinaya.stream.cells.map import CellMap
-from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.app import Gateway, Service
 from abhinaya.stream.serve.main import application, opened
 from abhinaya.stream.serve.server import Server, bind
+from abhinaya.stream.serve.tokens import Tokens
 from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.settings.serve import ServeConfig
 from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Verdict

@@ -47,25 +47,21 @@ STEADY_S: Final = 60.0
 """Ray that has run so long starts again without a pause."""
 
 
-def require_ray() -> None:
-    """Refuse to go on without the package.
+class RayHere:
+    """Ray's processes on this machine. One at a time: a lock in their folder says so.
 
     Raises:
         MissingPackageError: Ray is not installed.
 
     """
-    if importlib.util.find_spec("ray") is None:
-        raise MissingPackageError(
-            'engine = "ray"',
-            "needs the package ray, which is not installed",
-            "install it on each machine with: pip install 'abhinaya[cluster]'",
-        )
-
-
-class RayHere:
-    """Ray's processes on this machine. One at a time: a lock in their folder says so."""
 
     def __init__(self, here: Here) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise MissingPackageError(
+                "a cluster of several machines",
+                "needs the package ray, which is not installed",
+                "install it on each machine with: pip install 'abhinaya[cluster]'",
+            )
         self._here = here
         self._lock: IO[str] | None = None
         self._watched: dict[int, str] = {}
@@ -84,7 +80,6 @@ class RayHere:
 
         """
         here = self._here
-        require_ray()
         _check_address(here)
         _make_private(here.directory)
         self._lock = _locked(here)

@@ -21,6 +21,7 @@ from abhinaya.stream.cluster import main as loop
 from abhinaya.stream.cluster.config import Cluster, ClusterConfig
 from abhinaya.stream.cluster.load import load
 from abhinaya.stream.cluster.state import State, fault_of_change
+from abhinaya.stream.commands import render
 from abhinaya.stream.errors import ConfigError, ProcessError
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.run.directory import logs_kept, run_directory
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
         "scale": _scale,
         "down": _down,
         "keys": _keys,
+        "render": render.main,
         "settings": _settings,
     }
     name, rest = (argv[0], argv[1:]) if argv else ("", ())

@@ -92,7 +92,7 @@ class Said:
 
 def _token(argv: Sequence[str]) -> int:
     """Make, list or revoke the tokens of further people."""
-    from abhinaya.stream.serve.access import ROLES, Tokens
+    from abhinaya.stream.serve.tokens import ROLES, Tokens
     from abhinaya.stream.sinks.events import wall_time
 
     parser = Parser("abhinaya serve token", _token.__doc__)

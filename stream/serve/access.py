@@ -1,198 +1,29 @@
-"""Who may do what: tokens, roles, and the sessions of browsers.
-
-The folder of the data has the token of the administrator (`token`, made at the first start) and one
-file for each further person in `tokens/`, with the digest of the token, its role and its end. A
-deleted file takes effect within a second. Tokens themselves are only in `token` and in the hands of
-their owners.
-"""
+"""Who may do what: roles, and the sessions of browsers."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
-import re
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Final
 
-import msgspec
 from starlette.requests import HTTPConnection
 
-from abhinaya.models.errors import near_miss
 from abhinaya.stream.clock import unix_time
-from abhinaya.stream.errors import ConfigError, SinkError
+from abhinaya.stream.errors import SinkError
 from abhinaya.stream.serve.audit import Audit
 from abhinaya.stream.serve.errors import ApiError
+from abhinaya.stream.serve.limits import Rates
+from abhinaya.stream.serve.tokens import Principal, Tokens, digest
 
-_LOG = logging.getLogger("abhinaya.serve")
-
-ROLES: Final = ("reader", "ingest", "admin")
-"""Each may also do what the ones before it may: read; send audio and files; everything."""
 COOKIE: Final = "abhinaya_session"
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-OWNER: Final = "owner"
-"""Name of the person who has the token of the first start."""
-REREAD_S: Final = 1.0
 MAX_SESSIONS: Final = 1000
 SUBPROTOCOL: Final = "token"
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_DAY_S: Final = 86_400.0
 _REMEDY: Final = "send `Authorization: Bearer TOKEN`; the file `token` of the data folder has one"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Somebody who has shown a token."""
-
-    name: str
-    role: str
-    digest: str = ""
-    """Of the token."""
-    until: float = float("inf")
-    """When it expires, in Unix seconds."""
-    session: str = ""
-    """Digest of the cookie, if a browser shows one."""
-
-    def may(self, role: str) -> bool:
-        """Return whether this person has the rights of a role."""
-        return ROLES.index(self.role) >= ROLES.index(role)
-
-
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file of one token."""
-
-    role: str
-    sha256: str
-    expires_unix_s: float
-
-
-class Tokens:
-    """The tokens in a folder.
-
-    Raises:
-        SinkError: the folder cannot be written.
-        ConfigError: a file is damaged.
-
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "tokens"
-        self.own = folder / "token"
-        self._known: dict[str, Principal] = {}
-        self._read_at = -REREAD_S
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            if not self.own.exists() or not self.own.stat().st_size:
-                write_private(self.own, f"{new_token()}\n".encode())
-        except OSError as error:
-            reason = f"cannot be written: {error.strerror}"
-            raise SinkError(str(folder), reason, "choose another folder with --data") from error
-
-    def find(self, token: str) -> Principal | None:
-        """Return the owner of a token, also of one that has expired."""
-        if time.monotonic() - self._read_at > REREAD_S:
-            self.reread()
-        return self._known.get(digest(token))
-
-    def holds(self, principal: Principal) -> bool:
-        """Return whether a token that was shown before is still valid."""
-        if time.monotonic() - self._read_at > REREAD_S:
-            self.reread()
-        return self._known.get(principal.digest) == principal and unix_time() < principal.until
-
-    def reread(self) -> None:
-        """Read all files again. A damaged one is skipped: its token is unknown."""
-        known = {p.digest: p for path in self._folder.glob("*.json") if (p := _read(path))}
-        try:
-            own = self.own.read_text("utf-8").strip()
-            if own:  # an empty token would let everybody in
-                known[digest(own)] = Principal(OWNER, "admin", digest(own))
-        except (OSError, UnicodeDecodeError) as error:
-            _LOG.warning("%s cannot be read: %s", self.own, type(error).__name__)
-        self._known, self._read_at = known, time.monotonic()
-
-    def add(self, name: str, role: str, days: float) -> str:
-        """Return a new token for a person; an older one of the same name ends.
-
-        Raises:
-            ConfigError: the name cannot be used.
-            SinkError: the file cannot be written.
-
-        """
-        path, token = self._path(name), new_token()
-        record = Record(role, digest(token), round(unix_time() + days * _DAY_S))
-        try:
-            write_private(path, msgspec.json.encode(record))
-        except OSError as error:
-            raise SinkError(str(path), f"cannot be written: {error.strerror}") from error
-        return token
-
-    def revoke(self, name: str) -> None:
-        """Make the token of a person useless.
-
-        Raises:
-            ConfigError: nobody of this name has one.
-
-        """
-        path = self._path(name)
-        if not path.exists():
-            known = [path.stem for path in self._folder.glob("*.json")]
-            raise ConfigError(f"token {name!r}", "unknown", near_miss(name, known))
-        path.unlink()
-
-    def all(self) -> list[Principal]:
-        """Return the owners of the tokens in the folder."""
-        self.reread()
-        return sorted(self._known.values(), key=lambda p: p.name)
-
-    def _path(self, name: str) -> Path:
-        if name == OWNER:
-            remedy = f"delete {self.own} and start `abhinaya serve` again for a new one"
-            raise ConfigError(repr(name), "is the token of the first start", remedy)
-        if not _NAME.fullmatch(name):
-            reason = "cannot name a token"
-            raise ConfigError(repr(name), reason, "use small letters, digits, `.`, `_` and `-`")
-        return self._folder / f"{name}.json"
-
-
-def _read(path: Path) -> Principal | None:
-    try:
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
-        if record.role not in ROLES:
-            raise ValueError(record.role)
-    except (OSError, ValueError) as error:
-        _LOG.warning("%s is not the file of a token: %s", path, type(error).__name__)
-        return None
-    return Principal(path.stem, record.role, record.sha256, record.expires_unix_s)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read; it is never there in part."""
-    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def new_token() -> str:
-    """Return a new secret."""
-    return f"abh_{secrets.token_urlsafe(32)}"
-
-
-def digest(secret: str) -> str:
-    """Return the digest of a secret; secrets of 256 random bits need no salt."""
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 class Access:
@@ -211,6 +42,11 @@ class Access:
         self._session_s = session_s
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
         """Digest of the cookie -> its owner and end."""
+        self.clock = time.monotonic
+        self._each, self._all = Rates(1 / 60, 1), Rates(1, 60)
+        """How many refusals of a client, and of all, get an entry."""
+        self._unnoted = 0
+        """Refusals without an entry since the last one."""
 
     def require(self, connection: HTTPConnection, role: str) -> Principal:
         """Return who calls.
@@ -225,24 +61,51 @@ class Access:
 
         """
         found = self.identify(connection, role)
+        self.note(found.name, connection)
+        return found
+
+    def note(self, who: str, connection: HTTPConnection) -> None:
+        """Make the entry of an access, before it happens.
+
+        Raises:
+            ApiError: 503, it cannot be logged and must be.
+
+        """
+        self.log(who, _method(connection), _asked(connection))
+
+    def log(self, who: str, what: str, subject: str) -> None:
+        """Make any entry in the audit log.
+
+        Raises:
+            ApiError: 503, it cannot be logged and must be.
+
+        """
         try:
-            self._audit.write(found.name, connection.scope.get("method", "WS"), _asked(connection))
+            self._audit.write(who, what, subject)
         except SinkError as error:
             raise ApiError(503, "audit", "the access cannot be logged", error.remedy) from error
-        return found
 
     def identify(self, connection: HTTPConnection, role: str) -> Principal:
         """Return who calls, like `require`, for what is not worth an entry: it shows nobody's data.
 
         Raises:
-            ApiError: as `require`.
+            ApiError: as `require`. A refusal gets an entry.
 
         """
-        found = self._caller(connection)
-        if not found.may(role):
-            message = f"{found.name} has the role {found.role}, and this needs {role}"
-            raise ApiError(403, "forbidden", message, "use a token with that role")
+        found = None
+        with self._refusing(connection, lambda: found):
+            found = self._caller(connection)
+            if not found.may(role):
+                message = f"{found.name} has the role {found.role}, and this needs {role}"
+                raise ApiError(403, "forbidden", message, "use a token with that role")
         return found
+
+    def reads(self, connection: HTTPConnection) -> bool:
+        """Return whether the caller may read; nobody needs to know who asks."""
+        try:
+            return self._caller(connection).may("reader")
+        except ApiError:
+            return False
 
     def is_valid(self, principal: Principal) -> bool:
         """Return whether the token or the session of a long connection still holds."""
@@ -264,22 +127,55 @@ class Access:
             raise _unauthorized("the token has expired")
         return found
 
-    def log_in(self, token: str) -> tuple[Principal, str]:
+    def log_in(self, connection: HTTPConnection, token: str) -> tuple[Principal, str]:
         """Return the owner of a token, and the cookie of a new session.
 
         Raises:
-            ApiError: the token is unknown or has expired.
+            ApiError: the token is unknown or has expired, or the page is of another site.
 
         """
-        found, cookie = self.by_token(token), secrets.token_urlsafe(32)
+        with self._refusing(connection):
+            check_origin(connection, needed=False)
+            found = self.by_token(token)
+        cookie = secrets.token_urlsafe(32)
         self._sessions[digest(cookie)] = found, unix_time() + self._session_s
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return found, cookie
 
     def log_out(self, connection: HTTPConnection) -> None:
-        """End the session of a browser."""
+        """End the session of a browser.
+
+        Raises:
+            ApiError: the page is of another site.
+
+        """
+        with self._refusing(connection):
+            check_origin(connection, needed=False)
         self._sessions.pop(digest(connection.cookies.get(COOKIE, "")), None)
+
+    @contextmanager
+    def _refusing(
+        self, connection: HTTPConnection, who: Callable[[], Principal | None] = lambda: None
+    ) -> Iterator[None]:
+        """Make an entry if the block refuses: one a minute for each client, so that the log lasts.
+
+        The query is not in it: somebody may have put a token there.
+        """
+        try:
+            yield
+        except ApiError as error:
+            now, client = self.clock(), connection.client.host if connection.client else ""
+            if self._each.take(now, client) or self._all.take(now, ""):
+                self._unnoted += 1
+            else:
+                more = f", {self._unnoted} more before" if self._unnoted else ""
+                name, path = (p.name if (p := who()) else "unknown"), connection.scope["path"]
+                subject = f"{path}: {error.status} {error.code}, from {client}{more}"
+                with suppress(SinkError):  # it is refused in any case
+                    self._audit.write(name, _method(connection), subject)
+                self._unnoted = 0
+            raise
 
     def _caller(self, connection: HTTPConnection) -> Principal:
         token = _shown(connection)
@@ -317,6 +213,10 @@ def check_origin(connection: HTTPConnection, *, needed: bool) -> None:
     if origin is None or origin != f"{'https' if secure else 'http'}://{host}":
         message = "the request comes from a page of another site"
         raise ApiError(403, "origin", message, "open the console at the address of the gateway")
+
+
+def _method(connection: HTTPConnection) -> str:
+    return str(connection.scope.get("method", "WS"))
 
 
 def _asked(connection: HTTPConnection) -> str:

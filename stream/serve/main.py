@@ -30,7 +30,7 @@ from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.others import Take
 from abhinaya.stream.run.plan import Plan
 from abhinaya.stream.serve import pages
-from abhinaya.stream.serve.access import Access, Tokens
+from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.api import (
     alerts,
     cells,
@@ -53,19 +53,21 @@ from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.other_runs import OtherRuns
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.retention import Retention
-from abhinaya.stream.serve.server import Server, bind, is_loopback
+from abhinaya.stream.serve.server import Server, bind
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
 from abhinaya.stream.serve.telemetry.cells import Statuses
 from abhinaya.stream.serve.telemetry.health import Health, once_ready, watched
 from abhinaya.stream.serve.telemetry.metrics import Metrics
 from abhinaya.stream.serve.telephony import lines
+from abhinaya.stream.serve.tokens import Tokens
 from abhinaya.stream.settings.compliance import check_retention
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Activity, Event
+from abhinaya.stream.wire.sockets import is_loopback
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,

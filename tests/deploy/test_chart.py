@@ -28,19 +28,20 @@ from abhinaya.stream.cells.map import decode
 pytestmark = needs_helm
 
 KEYS = {name: letter * 40 for name, letter in (("a", "A"), ("b", "B"), ("c", "C"))}
-SERVICE = {"minimum": 1, "maximum": 4, "offers": ["asr", "S1"], "cpus": 2, "gpus": 0}
+SERVICE = {"minimum": 1, "maximum": 4, "gives": ["asr", "S1"], "cpus": 2, "gpus": 0}
 VALUES: dict[str, Any] = {
     "epoch": 1_796_028_000,
     "settings": ["supervise.silent_s=4"],
     "cells": [
         {"name": "a", "key": KEYS["a"]},
-        {"name": "b", "key": KEYS["b"], "state": "draining", "machines": ["m1"], "tag": "0.0.9"},
+        {"name": "b", "key": KEYS["b"], "state": "draining", "machines": ["m1"]},
         {"name": "c", "key": KEYS["c"], "state": "gone"},
     ],
     "services": {
-        "asr": {**SERVICE, "memory": "1Gi"},
+        "asr": SERVICE,
         "S2": {**SERVICE, "maximum": 1, "gpus": 1, "memory": "40Gi", "torch": True},
     },
+    "image": {"tags": {"b": "0.0.9"}},
     "models": {"claim": "weights"},
     "gateways": [{"name": "main"}, {"name": "next", "tag": "0.2.0"}],
     "gateway": {"tokens": "abhinaya-tokens"},
@@ -119,6 +120,24 @@ def test_a_cell_is_one_hub_and_its_nodes(resources: list[Resource]) -> None:
     for resource in resources:
         if resource["metadata"]["name"] in scaled and resource["kind"] == "Deployment":
             assert "replicas" not in resource["spec"], "helm would undo what KEDA has set"
+
+
+def test_each_process_has_the_image_of_its_cell_and_kind(pods: list[tuple[str, Resource]]) -> None:
+    images = {
+        name: {c["image"] for c in (*pod["spec"]["containers"], *pod["spec"]["initContainers"])}
+        for name, pod in pods
+    }
+    assert images == {
+        "call-abhinaya-hub-a": {"abhinaya:0.1.0"},
+        "call-abhinaya-hub-b": {"abhinaya:0.0.9"},
+        "call-abhinaya-a-asr": {"abhinaya:0.1.0"},
+        "call-abhinaya-a-s2": {"abhinaya-cuda:0.1.0"},
+        "call-abhinaya-b-asr": {"abhinaya:0.0.9"},
+        "call-abhinaya-b-s2": {"abhinaya-cuda:0.0.9"},
+        "call-abhinaya-gateway-main": {"abhinaya:0.1.0"},
+        "call-abhinaya-gateway-next": {"abhinaya:0.2.0"},
+        "call-abhinaya-input-radio": {"abhinaya:0.1.0"},
+    }
 
 
 def test_the_map_names_hubs_that_exist(resources: list[Resource]) -> None:
@@ -316,7 +335,7 @@ def test_a_profile_of_ones_own_goes_to_all(tmp_path: Path) -> None:
         ({"cells": [{"name": "a", "key": KEYS["a"], "stat": "open"}]}, "'stat' not allowed"),
         ({"epoch": 0}, "/epoch"),
         ({"gateway": {"role": "reader"}}, "/gateway/role"),
-        ({"services": {"asr": {**SERVICE, "memory": "1Gi", "gpus": 0.5}}}, "/services/asr/gpus"),
+        ({"services": {"asr": {**SERVICE, "gpus": 0.5}}}, "/services/asr/gpus"),
         ({"profile": "file"}, "profileFile"),
         ({"ingress": {"enabled": True}}, "ingress.host"),
     ],

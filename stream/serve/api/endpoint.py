@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from abhinaya.stream.serve.access import Access, Principal
+from abhinaya.stream.serve.access import Access
 from abhinaya.stream.serve.errors import ApiError, answer
+from abhinaya.stream.serve.tokens import Principal
 
 MOST: Final = 2**53 - 1
 """The largest integer that JavaScript keeps exact."""

@@ -18,11 +18,12 @@ from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from abhinaya.stream.serve.access import SUBPROTOCOL, Access, Principal
+from abhinaya.stream.serve.access import SUBPROTOCOL, Access
 from abhinaya.stream.serve.api.endpoint import MOST, Ask, Endpoint, Number, Operation, parsed
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.board import Item
 from abhinaya.stream.serve.errors import ApiError, refuse
+from abhinaya.stream.serve.tokens import Principal
 
 PAGE: Final = 500
 """Events that are read from the store at once."""

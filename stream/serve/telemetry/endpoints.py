@@ -17,9 +17,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from abhinaya.stream.serve.app import Gateway
-from abhinaya.stream.serve.errors import ApiError, answer
+from abhinaya.stream.serve.errors import answer
 from abhinaya.stream.serve.limits import PROXIED
-from abhinaya.stream.serve.server import is_loopback
+from abhinaya.stream.wire.sockets import is_loopback
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 PROBES: Final = ("/healthz", "/readyz")
@@ -45,16 +45,9 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
 
     def told(request: Request, missing: list[str], degraded: list[str]) -> Response:
         body: dict[str, object] = {"status": "not ready" if missing else "ok"}
-        if (missing or degraded) and (is_local(request) or reads(request)):
+        if (missing or degraded) and (is_local(request) or gateway.access.reads(request)):
             body |= {"missing": missing} if missing else {"degraded": degraded}
         return answer(body, 503 if missing else 200, NO_STORE)
-
-    def reads(request: Request) -> bool:
-        try:
-            gateway.access.identify(request, "reader")
-        except ApiError:
-            return False
-        return True
 
     paths = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
     return [Route(path, handler, include_in_schema=False) for path, handler in paths.items()]

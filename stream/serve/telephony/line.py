@@ -83,6 +83,15 @@ class Doors(Protocol):
         """
         ...
 
+    def signed(self, connection: HTTPConnection, provider: str) -> None:
+        """Note the access of a provider whose signature is right.
+
+        Raises:
+            ApiError: it cannot be logged, and must be.
+
+        """
+        ...
+
     def events(self, streams: tuple[str, ...]) -> AsyncGenerator[Mapping[str, Any]]:
         """Return the events of these streams from now on."""
         ...

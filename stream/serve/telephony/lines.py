@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.serve.app import Gateway, Service
 from abhinaya.stream.serve.board import Board
-from abhinaya.stream.serve.calls import AudioFormat, Call
+from abhinaya.stream.serve.calls import AudioFormat, Call, CallError
+from abhinaya.stream.serve.errors import ApiError
 from abhinaya.stream.serve.rows import Row
 from abhinaya.stream.serve.telephony import listen, media_streams
 from abhinaya.stream.serve.telephony.audiosocket import AudioSocketServer
@@ -47,7 +48,7 @@ def services(gateway: Gateway) -> list[Service]:
         ConfigError: an address cannot be used.
 
     """
-    config, opens = gateway.config, GatewayDoors(gateway).opens
+    config, opens = gateway.config, GatewayDoors(gateway).opens_unasked
     found: list[Service] = []
     if config.audiosocket:
         found.append(AudioSocketServer(config.audiosocket, opens, config.connections))
@@ -103,6 +104,30 @@ class GatewayDoors:
         source = name.partition(":")[0]
         form = AudioFormat(encoding, rate)
         return self.gateway.calls.open(name, tracks, form, source=source, facts=facts)
+
+    def opens_unasked(
+        self,
+        name: str,
+        tracks: tuple[str, ...],
+        encoding: SampleFormat,
+        rate: int,
+        facts: Mapping[str, str],
+    ) -> Call:
+        """Open a call of a line that knows no tokens; the audit log has its name.
+
+        Raises:
+            CallError: also if it cannot be logged, and must be.
+
+        """
+        try:
+            self.gateway.access.log(name.partition(":")[0], "CALL", name)
+        except ApiError as error:
+            raise CallError("unavailable", name, error.subject, error.remedy) from error
+        return self.opens(name, tracks, encoding, rate, facts)
+
+    def signed(self, connection: HTTPConnection, provider: str) -> None:
+        """Note the access of a provider whose signature is right."""
+        self.gateway.access.note(f"{provider} (signed)", connection)
 
     def require(self, connection: HTTPConnection, role: str) -> Callable[[], bool]:
         """Check the caller's role; return what says whether the token still holds."""

@@ -93,6 +93,7 @@ def _admit(
         path = url.path + (f"?{url.query}" if url.query else "")
         host = connection.headers.get("host", "")
         if is_signed(doors.twilio_token, host, path, given, fields or ()):
+            doors.signed(connection, dialect.name)
             return lambda: True
         _LOG.warning("%s: wrong signature; is the token that of this account?", dialect.name)
     return doors.require(connection, "ingest")

@@ -15,6 +15,7 @@ from abhinaya.stream.cluster import ray_settings
 from abhinaya.stream.cluster.ray_faults import explain
 from abhinaya.stream.cluster.ray_machine import RayHere
 from abhinaya.stream.cluster.ray_settings import Here
+from abhinaya.stream.commands import cluster
 from abhinaya.stream.errors import AbhinayaError
 
 
@@ -28,8 +29,10 @@ def test_without_the_package_the_extra_is_named(
     machine: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
+    file = machine.cluster.state.parent / "cluster.toml"
+    assert cluster.main(["keys", str(file)]) == 0
     with pytest.raises(MissingPackageError, match=r"abhinaya\[cluster\]"):
-        RayHere(machine).prepare()
+        cluster.main(["up", str(file), "--machine", "one"])
 
 
 def test_the_shell_of_the_operator_changes_nothing_of_ray(machine: Here) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import httpx2
 import pytest
 from gateways import running
 from served import PROGRAM, Served
@@ -46,6 +49,32 @@ def test_each_access_is_logged_and_without_room_refused(
             with pytest.raises(InvalidStatus) as closed:
                 connect(f"{web.ws}/v1/events", additional_headers=web.bearer)
             assert closed.value.response.status_code == 503
+
+
+def test_a_refusal_is_logged_without_secrets_and_not_without_end(tmp_path: Path) -> None:
+    with running(tmp_path) as web:
+        times = itertools.count(1e6, 100.0)
+        web.gateway.access.clock = lambda: next(times)  # each refusal is in another minute
+        reader = {"Authorization": f"Bearer {web.tokens.add('desk', 'reader', 1)}"}
+        web.tokens.reread()
+        httpx2.get(f"{web.url}/v1/streams?token=s3cret")
+        httpx2.post(f"{web.url}/v1/files", json={}, headers=reader)
+        httpx2.post(f"{web.url}/v1/session", json={"token": "wrong"})
+        web.gateway.access.clock = lambda: 2e6
+        for _ in range(5):
+            httpx2.get(f"{web.url}/v1/alerts")
+        httpx2.get(f"{web.url}/readyz", headers={"Host": "evil.example"})  # health needs no token
+        web.gateway.access.clock = lambda: 3e6
+        httpx2.delete(f"{web.url}/v1/session", headers={"Origin": "https://evil.example"})
+    entries = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(e["who"], e["what"], e["subject"]) for e in entries] == [
+        ("unknown", "GET", "/v1/streams: 401 unauthorized, from 127.0.0.1"),
+        ("desk", "POST", "/v1/files: 403 forbidden, from 127.0.0.1"),
+        ("unknown", "POST", "/v1/session: 401 unauthorized, from 127.0.0.1"),
+        ("unknown", "GET", "/v1/alerts: 401 unauthorized, from 127.0.0.1"),
+        ("unknown", "DELETE", "/v1/session: 403 origin, from 127.0.0.1, 4 more before"),
+    ]
+    assert verify(tmp_path).number == 5
 
 
 def test_retention_deletes_what_is_old_and_an_error_does_not_stop_the_rest(tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from websockets.sync.client import ClientConnection, connect
 
 from abhinaya.client import Client
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.serve.access import Tokens
 from abhinaya.stream.serve.api import files
 from abhinaya.stream.serve.board import KEPT_ENDED
 from abhinaya.stream.serve.limits import Rates
 from abhinaya.stream.serve.main import Place
 from abhinaya.stream.serve.requests import demo
+from abhinaya.stream.serve.tokens import Tokens
 from abhinaya.stream.wire.messages import StreamEnded
 
 
@@ -343,6 +343,18 @@ def test_a_body_that_does_not_come_ends_its_connection(tmp_path: Path) -> None:
 def test_a_file_cannot_take_the_name_of_a_call(web: Running) -> None:
     names = [web.gateway.requests.add(name, demo()).name for name in ("listen:a/b", ":", "x:y~2")]
     assert names == ["listen-a-b", "-", "x-y~2"]
+
+
+def test_a_job_that_waits_is_cancelled_at_once(web: Running) -> None:
+    file = web.gateway.requests.folder / "upload"
+    file.write_bytes(b"RIFF")
+    job = web.gateway.requests.add("a", demo(), file)
+    for _ in range(2):
+        answer = httpx2.delete(f"{web.url}/v1/files/{job.id}", headers=web.bearer)
+        assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert not file.exists()
+    assert not web.gateway.requests.take()
+    assert not web.gateway.requests.cancelled()
 
 
 def test_uploads_leave_room_for_the_history(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,10 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
-{{/* dict root, tag, torch */}}
+{{/* dict root, tag or cell, torch */}}
 {{- define "abhinaya.image" -}}
-image: {{ printf "%s:%s" (ternary .root.Values.image.cuda .root.Values.image.repository (default false .torch)) (.tag | default .root.Values.image.tag | default .root.Chart.AppVersion) | quote }}
+{{- $tag := .tag | default (get .root.Values.image.tags (.cell | default "")) | default .root.Values.image.tag | default .root.Chart.AppVersion -}}
+image: {{ printf "%s:%s" (ternary .root.Values.image.cuda .root.Values.image.repository (default false .torch)) $tag | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 {{- end -}}
 
@@ -67,7 +68,7 @@ securityContext:
 {{- end -}}
 
 {{/* A container that copies keys: a volume of Secrets is writable by all and readable by a group,
-     which `--keys` refuses. It alone sees the Secret. dict root, tag, torch */}}
+     which `--keys` refuses. It alone sees the Secret. As `image`. */}}
 {{- define "abhinaya.keys" -}}
 - name: keys
   {{- include "abhinaya.image" . | nindent 2 }}

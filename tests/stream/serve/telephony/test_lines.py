@@ -14,7 +14,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.serve import audit
+from abhinaya.stream.serve.calls import CallError
 from abhinaya.stream.serve.telephony.lines import GatewayDoors, services, twilio_token
+from abhinaya.stream.serve.telephony.signature import signature
+from abhinaya.stream.settings.compliance import ComplianceConfig
 from abhinaya.stream.settings.serve import ServeConfig
 
 
@@ -86,6 +90,26 @@ def test_twilio_s_token_is_from_a_file_or_the_environment_and_never_shown(
     assert "s3cret" not in repr(GatewayDoors(gateway.gateway, "s3cret"))
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         twilio_token(ServeConfig(twilio_token_file=str(tmp_path / "none")), {})
+
+
+def test_who_shows_no_token_is_in_the_audit_log_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", "s3cret")
+    with running(tmp_path, compliance=ComplianceConfig(mode="eu")) as served:
+        doors, url = GatewayDoors(served.gateway), f"{served.url}/v1/twilio/voice"
+        with pytest.raises(CallError, match="still starting"):
+            doors.opens_unasked("asterisk:7", ("",), "s16le", 8000, {})
+        voice = {"X-Twilio-Signature": signature("s3cret", url, [("CallSid", "CA1")])}
+        assert httpx2.post(url, data={"CallSid": "CA1"}, headers=voice).status_code == 200
+        log = (tmp_path / "audit.log").read_text()
+        assert '"who":"asterisk","what":"CALL","subject":"asterisk:7"' in log
+        assert '"who":"twilio (signed)","what":"POST","subject":"/v1/twilio/voice"' in log
+        with monkeypatch.context() as full:
+            full.setattr(audit.os, "write", lambda _, data: len(data) - 1)
+            with pytest.raises(CallError, match="cannot be logged"):
+                doors.opens_unasked("siprec:8", ("",), "mulaw", 8000, {})
+            assert httpx2.post(url, data={"CallSid": "CA1"}, headers=voice).status_code == 503
 
 
 def test_audiosocket_is_off_unless_asked_for(gateway: Running) -> None:
