@@ -53,7 +53,7 @@ from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.other_runs import OtherRuns
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.retention import Retention
-from abhinaya.stream.serve.server import Server, bind, is_loopback
+from abhinaya.stream.serve.server import Server, bind
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
 from abhinaya.stream.serve.telemetry.cells import Statuses
@@ -67,6 +67,7 @@ from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Activity, Event
+from abhinaya.stream.wire.sockets import is_loopback
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,

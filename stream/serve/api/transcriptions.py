@@ -100,9 +100,10 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             job = await keep(gateway, upload, "", InputConfig(""))
         await asyncio.shield(asyncio.wrap_future(gateway.requests.over_of(job.id)))
         over = gateway.requests.job(job.id)
-        if over is None or over.state == "failed":
-            reason = over.error if over else "its job is unknown"
-            raise ApiError(422, "input", reason, "send audio: wav, mp3, ogg, flac, m4a, webm")
+        if over is None or over.state == "cancelled":
+            raise ApiError(422, "input", "its job was cancelled", "send it again")
+        if over.state == "failed":
+            raise ApiError(422, "input", over.error, "send audio: wav, mp3, ogg, flac, m4a, webm")
         return await asyncio.to_thread(_answer, gateway, over.streams, fields.response_format)
 
     operation = Operation(
