@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "soak": "live streams while nodes are killed and hung: losses, growth of memory",
     "ingest": "telephone calls pushed at once: what is lost, processor time of each process",
     "gateway": "web console and API: from a verdict to a reader, with many streams",
+    "cells": "two cells beside each other: how much more they pass than one; cost of the map",
     "vad": "how well speech is found and cut, against reference turns",
     "view": "cost of the live view with many streams; or a picture of the view",
     "quality": "words, voters and vote against known labels, in one table",
@@ -26,6 +27,10 @@ COMMANDS: Final = {
     "crossval": "the embedded S1, trained without some speakers or a corpus",
     "models": "speed of the voters by batch and length, with random weights",
 }
+
+
+ELSEWHERE: Final = {"cells": "capacity.cells"}
+"""Modules that are not named like their command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +53,7 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
     if name not in COMMANDS:
         raise ConfigError(f"bench {name!r}", "unknown", near_miss(name, COMMANDS))
     try:
-        module = importlib.import_module(f"abhinaya.bench.{name}")
+        module = importlib.import_module(f"abhinaya.bench.{ELSEWHERE.get(name, name)}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("abhinaya"):
             raise

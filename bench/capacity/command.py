@@ -22,7 +22,8 @@ from rich.console import Console
 from abhinaya.bench.capacity import figures as reading
 from abhinaya.bench.capacity.figures import Figures
 from abhinaya.bench.capacity.plan import Ask, Ingest, make
-from abhinaya.bench.capacity.tables import tables
+from abhinaya.bench.capacity.simulation.scenario import check, scenarios, simulate
+from abhinaya.bench.capacity.tables import simulated, tables
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import naming_the_extra
 from abhinaya.models.text import say
@@ -54,6 +55,9 @@ def _parser() -> Parser:
     add("--gpu", default="H100", metavar="NAME", help="kind of GPU, of the figures (%(default)s)")
     add("--cells", type=int, default=0, metavar="N", help="(default: as many as the hubs need)")
     add("--figures", type=Path, metavar="FILE", help="figures in place of the package's own")
+    about = "simulate the plan, twice its load, and the loss of a cell; with so many cells, 0: all"
+    add("--simulate", type=int, nargs="?", const=4, metavar="CELLS", help=f"{about} (4)")
+    add("--seed", type=int, default=1, help="of the simulated speech (%(default)s)")
     about = "measure this machine for one or two minutes, and write its figures here"
     add("--measure", type=Path, metavar="FILE", help=about)
     about = "with --measure: calls whose speech it measures too, a channel for each party"
@@ -73,12 +77,21 @@ def _plan(options: argparse.Namespace) -> int:
         return 0
     ask = Ask(options.streams, options.live_share, options.ingest, options.gpu, options.cells)
     plan = make(ask, config, figures)
+    if options.simulate is not None:
+        check(plan, options.simulate)
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     for part in tables(plan, config, figures):
         console.print(part, highlight=False)
+    outcomes = []
+    if options.simulate is not None:
+        for scenario in scenarios(plan, options.simulate, options.seed):
+            say(f"simulating {scenario.name}", file=sys.stderr)
+            outcomes.append(simulate(plan, config, figures, scenario))
+        for part in simulated(outcomes, plan):
+            console.print(part, highlight=False)
     if options.json:
-        written = {"plan": plan, "figures": figures}
+        written = {"plan": plan, "figures": figures, "simulated": [o.summary() for o in outcomes]}
         _write(options.json, msgspec.json.format(msgspec.json.encode(written)) + b"\n")
     return 0
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from abhinaya.bench.capacity.figures import Cost, Figures, Gpu, mean
+from abhinaya.bench.capacity.figures import Cost, Figures, mean
 from abhinaya.models.base import Need
 from abhinaya.models.catalogue import CATALOGUE
 from abhinaya.stream.clock import SAMPLE_RATE
@@ -19,33 +19,92 @@ BYTES_PER_S: Final = 2 * SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """How long a process takes for a batch, from the figures of its models."""
+
+    costs: tuple[Cost, ...]
+    mean_s: float
+    """Mean length of a segment."""
+    tflops: float = 0.0
+    """What its GPUs reach; 0 on a processor."""
+    gb_per_s: float = 0.0
+
+    def seconds(self, lengths_s: Sequence[float]) -> float:
+        """Return the time of a batch: on a GPU all FLOPs, and the weights read in each step."""
+        if not self.tflops:
+            return sum(cost.cpu_s for cost in self.costs) * sum(lengths_s) / self.mean_s
+        padded_s = len(lengths_s) * max(lengths_s)
+        return sum(
+            (len(lengths_s) * cost.tflop + padded_s * cost.tflop_per_s) / self.tflops
+            + cost.steps * (cost.step_gb or cost.memory_gb) / self.gb_per_s
+            for cost in self.costs
+        )
+
+    def formula(self, batch: int) -> str:
+        """Return how the segments a second follow, for full batches of mean length."""
+        per_s = batch / self.seconds([self.mean_s] * batch)
+        if not self.tflops:
+            parts = " + ".join(f"{cost.cpu_s:.3g}" for cost in self.costs)
+            return f"1 / ({parts} s) = {per_s:.1f} segments/s on one core"
+        terms = " + ".join(
+            f"{batch} x {cost.tflop + cost.tflop_per_s * self.mean_s:.3g} TFLOP"
+            f" / {self.tflops:,.0f} TFLOP/s"
+            f" + {cost.steps} x {cost.step_gb or cost.memory_gb:g} GB / {self.gb_per_s:,.0f} GB/s"
+            for cost in self.costs
+        )
+        return f"{batch} / ({terms}) = {per_s:,.1f} segments/s"
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """The services of one process, and the time that they take."""
 
     services: tuple[str, ...]
+    needs: Mapping[str, tuple[Need, ...]]
+    """By service; empty for a server, which the hub does not ask."""
+    stateful: frozenset[str]
     device: str
-    """`CPU`, the name of a GPU, or `server`: a process that asks a server with GPUs."""
+    """`CPU`, or the name of a GPU."""
+    speed: Speed
     batch: int
-    batch_s: float
-    """Time of a full batch of segments of mean length."""
-    alone_s: float
-    """Time of a segment alone."""
-    formula: str
+    """Segments in a full batch, or requests at a time."""
     gpus: int
     """GPUs that hold the weights; 0: none."""
     memory_share: float
     """Share of one GPU's memory that it needs."""
     mib: float
-    tasks: int
-    """Messages with which the hub asks for all its services."""
-    copies: int
-    """How many of these carry the audio."""
+    formula: str
     state_bytes: float
+    serves: bool = False
+    """Whether it is a server that the nodes of all cells ask."""
+
+    @property
+    def batch_s(self) -> float:
+        """Return the time of a full batch of segments of mean length."""
+        return self.speed.seconds([self.speed.mean_s] * self.batch)
+
+    @property
+    def alone_s(self) -> float:
+        """Return the time of one segment of mean length."""
+        return self.speed.seconds([self.speed.mean_s])
 
     @property
     def per_s(self) -> float:
         """Return the segments a second of one process, in full batches."""
         return self.batch / self.batch_s
+
+    @property
+    def tasks(self) -> int:
+        """Return with how many messages the hub asks for all its services."""
+        if TRANSCRIBER in self.needs:
+            return 1
+        return len({"transcript" in needs for needs in self.needs.values()})
+
+    @property
+    def copies(self) -> int:
+        """Return how many of these messages carry the audio."""
+        needs = [needs for needs in self.needs.values() if "audio" in needs]
+        return min(self.tasks, len({"transcript" in each for each in needs}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,64 +149,52 @@ def groups_of(config: Config, figures: Figures, gpu: str) -> list[Group]:
 
 def _group(names: tuple[str, ...], config: Config, figures: Figures, gpu: str) -> list[Group]:
     workers = workers_of(config)
-    costs = {name: figures.cost(name, workers[name])[1] for name in names}
-    host, worker = costs[names[0]], workers[names[0]]
-    needs = {name: _needs(name, workers[name]) for name in names}
-    stages = {"transcript" in needs[name] for name in names}
-    tasks = 1 if TRANSCRIBER in names else len(stages)
-    copies = min(tasks, len({"transcript" in n for n in needs.values() if "audio" in n}))
+    costs = tuple(figures.cost(name, workers[name])[1] for name in names)
+    host, worker, mean_s = costs[0], workers[names[0]], figures.speech.mean_s
     common: dict[str, Any] = {
-        "tasks": tasks,
-        "copies": copies,
-        "mib": sum(cost.mib for cost in costs.values()),
-        "state_bytes": 1024 * sum(cost.state_kib for cost in costs.values()),
+        "services": names,
+        "needs": {name: _needs(name, workers[name]) for name in names},
+        "stateful": frozenset(n for n, c in zip(names, costs, strict=True) if c.state_kib),
+        "mib": sum(cost.mib for cost in costs),
+        "state_bytes": 1024 * sum(cost.state_kib for cost in costs),
     }
-    length_s = figures.speech.mean_s
-    if all(cost.cpu_s for cost in costs.values()):
-        took_s = sum(cost.cpu_s for cost in costs.values())
-        parts = " + ".join(f"{cost.cpu_s:.3g}" for cost in costs.values())
-        formula = f"1 / ({parts} s) = {1 / took_s:.1f} segments/s on one core"
-        return [Group(names, "CPU", 1, took_s, took_s, formula, 0, 0.0, **common)]
-    card = figures.gpu(gpu)
-    reserve = card.memory_gb * (1 - figures.efficiency.reserve)
-    memory_gb = sum(cost.memory_gb for cost in costs.values())
-    cards = 1 if memory_gb <= reserve else 2 ** math.ceil(math.log2(memory_gb / reserve))
-    batch = host.batch or worker.max_batch
-    times = [time_of(cost, card, cards, figures, batch, length_s) for cost in costs.values()]
-    took_s, formula = sum(t for t, _ in times), " + ".join(f for _, f in times)
-    alone_s = sum(time_of(c, card, cards, figures, 1, length_s)[0] for c in costs.values())
-    formula = f"{batch} / ({formula}) = {batch / took_s:,.1f} segments/s"
-    gpus = (cards, min(1.0, memory_gb / reserve))
+    if all(cost.cpu_s for cost in costs):
+        speed = Speed(costs, mean_s)
+        return [Group(**common, **_on_cpu(speed, 1, speed.formula(1)))]
+    card, efficiency = figures.gpu(gpu), figures.efficiency
+    room_gb = card.memory_gb * (1 - efficiency.reserve)
+    memory_gb = sum(cost.memory_gb for cost in costs)
+    cards = 1 if memory_gb <= room_gb else 2 ** math.ceil(math.log2(memory_gb / room_gb))
+    reached = card.tflops * cards * efficiency.compute, card.gb_per_s * cards * efficiency.memory
+    speed, batch = Speed(costs, mean_s, *reached), host.batch or worker.max_batch
+    placed: dict[str, Any] = {
+        "device": gpu,
+        "speed": speed,
+        "batch": batch,
+        "gpus": cards,
+        "memory_share": min(1.0, memory_gb / room_gb),
+        "formula": speed.formula(batch),
+    }
     if not host.concurrency:
-        return [Group(names, gpu, batch, took_s, alone_s, formula, *gpus, **common)]
-    server: dict[str, Any] = {"tasks": 0, "copies": 0, "mib": 0.0, "state_bytes": 0.0}
-    asked = host.concurrency
+        return [Group(**common, **placed)]
+    took_s, asked = speed.seconds([mean_s] * batch), host.concurrency
     waits = f"{asked} requests / {took_s:.3g} s = {asked / took_s:,.1f} segments/s"
-    return [
-        Group(names, "CPU", asked, took_s, alone_s, waits, 0, 0.0, **common),
-        Group((f"server of {names[0]}",), gpu, batch, took_s, alone_s, formula, *gpus, **server),
-    ]
+    # an answer takes as long as a full batch of the server
+    flat = Speed(tuple(replace(c, cpu_s=took_s / asked) for c in costs[:1]), mean_s)
+    server = common | {"services": (f"server of {names[0]}",), "needs": {}, "serves": True}
+    server |= {"mib": 0.0, "state_bytes": 0.0, "stateful": frozenset()}
+    return [Group(**common, **_on_cpu(flat, asked, waits)), Group(**server, **placed)]
 
 
-def time_of(
-    cost: Cost, gpu: Gpu, cards: int, figures: Figures, batch: int, length_s: float
-) -> tuple[float, str]:
-    """Return the time of a batch on a number of GPUs, and how it follows from the figures.
-
-    All FLOPs at a share of the published rate, and the weights read once in each step.
-    """
-    efficiency = figures.efficiency
-    tflop = cost.tflop + cost.tflop_per_s * length_s
-    read_gb = cost.step_gb or cost.memory_gb
-    rate, bandwidth = (
-        gpu.tflops * cards * efficiency.compute,
-        gpu.gb_per_s * cards * efficiency.memory,
-    )
-    formula = (
-        f"{batch} x {tflop:.3g} TFLOP / {rate:,.0f} TFLOP/s"
-        f" + {cost.steps} x {read_gb:g} GB / {bandwidth:,.0f} GB/s"
-    )
-    return batch * tflop / rate + cost.steps * read_gb / bandwidth, formula
+def _on_cpu(speed: Speed, batch: int, formula: str) -> dict[str, Any]:
+    return {
+        "device": "CPU",
+        "speed": speed,
+        "batch": batch,
+        "gpus": 0,
+        "memory_share": 0.0,
+        "formula": formula,
+    }
 
 
 def load_of(

@@ -30,13 +30,15 @@ class LabCell:
     endpoint: str
     keys: Keys
     """For fronts and recorder."""
-    hub: int
-    """Process id of the hub."""
+    processes: tuple[int, ...]
+    """Process ids: the hub, then its nodes."""
 
     def hub_seconds(self) -> tuple[float, float]:
         """Return the processor seconds of the hub: of its loop, and of all its other threads."""
-        spent = {t.id: t.user_time + t.system_time for t in psutil.Process(self.hub).threads()}
-        loop = spent.pop(self.hub)
+        spent = {
+            t.id: t.user_time + t.system_time for t in psutil.Process(self.processes[0]).threads()
+        }
+        loop = spent.pop(self.processes[0])
         return loop, sum(spent.values())
 
 
@@ -54,7 +56,7 @@ def cell(services: Collection[str], core: int | None = None) -> Iterator[LabCell
         asr = config.asr if "asr" in services else None
         config = dataclasses.replace(config, voters=voters, asr=asr)
         with running(specs, config) as (_, pids):
-            yield LabCell(endpoint, Keys(keys, FRONT), pids[0])
+            yield LabCell(endpoint, Keys(keys, FRONT), tuple(pids))
 
 
 @contextmanager

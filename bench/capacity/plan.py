@@ -178,7 +178,7 @@ def _nodes(group: Group, load: Load, cells: int, figures: Figures) -> Nodes:
     if cells > 1:
         rest = cells - 1
         count = max(count, skew * (live + files) / rest / group.per_s / targets.lost_use)
-    per_cell = max(targets.least_nodes, math.ceil(count)) if group.tasks else 0
+    per_cell = max(targets.least_nodes, math.ceil(count)) if not group.serves else 0
     total = per_cell * cells or max(targets.least_nodes, math.ceil(all_cells))
     use = (live + files) / (total * group.per_s)
     share: float = group.gpus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich.table import Table
@@ -12,6 +12,7 @@ from rich.text import Text
 from abhinaya.bench.capacity.demand import BYTES_PER_S
 from abhinaya.bench.capacity.figures import Figures
 from abhinaya.bench.capacity.plan import Plan
+from abhinaya.bench.capacity.simulation.scenario import Outcome
 from abhinaya.stream.settings.config import Config, workers_of
 
 MANY: Final = 10**9
@@ -27,6 +28,40 @@ def tables(plan: Plan, config: Config, figures: Figures) -> Iterator[Table | Tex
     for nodes in plan.nodes:
         yield Text(f"  {' + '.join(nodes.services)}: {nodes.formula}")
     yield _sources(plan, config, figures)
+
+
+def simulated(outcomes: Sequence[Outcome], plan: Plan) -> Iterator[Table | Text]:
+    """Yield what a simulation found, and what it covers."""
+    columns = ("p50 s", "p95 s", "p99 s", "left out", "late, lost", "gaps", "hub", "busiest nodes")
+    table = _table("Simulated", "", *columns)
+    for outcome in outcomes:
+        seconds = outcome.latency_s
+        name, use = max(outcome.node_use.items(), key=lambda one: one[1])
+        table.add_row(
+            outcome.scenario.name,
+            *(f"{seconds[p]:.2f}" for p in ("p50", "p95", "p99")),
+            f"{outcome.left_out:.1%}",
+            f"{outcome.lost_votes:.1%}",
+            f"{outcome.gaps:,}",
+            f"{outcome.hub_use:.0%}",
+            f"{name} {use:.0%}",
+        )
+    yield table
+    first = outcomes[0]
+    yield Text(
+        f"{first.simulated} of {plan.cells} cells, from the fullest to the emptiest by the map's "
+        f"choice, stand for all: {first.own.spoken:,} segments of {first.streams:,} streams in "
+        f"{first.scenario.seconds:g} s, counted from the end of speech; seed {first.scenario.seed}."
+        " Left out: because of overload; gaps: segments without a verdict."
+    )
+    for outcome in outcomes:
+        if outcome.moved.spoken:
+            worst = max(outcome.moved.latency_s, default=0.0)
+            yield Text(
+                f"{outcome.scenario.name}: {outcome.moved.spoken:,} segments of calls that moved, "
+                f"{outcome.moved.verdicts:,} verdicts; {outcome.moved.held:,} waited for the next "
+                f"cell, {worst:.1f} s at most."
+            )
 
 
 def _amounts(plan: Plan) -> Table:

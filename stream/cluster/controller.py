@@ -25,9 +25,16 @@ from abhinaya.stream.cluster.actions import (
     View,
     Wishes,
 )
-from abhinaya.stream.cluster.capacity import lacking
 from abhinaya.stream.cluster.config import CellConfig, Cluster
-from abhinaya.stream.cluster.processes import Processes, endpoint, hub_name, node_name, parse
+from abhinaya.stream.cluster.processes import (
+    GATEWAY,
+    Processes,
+    endpoint,
+    hub_name,
+    lacking,
+    node_name,
+    parse,
+)
 from abhinaya.stream.cluster.scaling import Load, Scaler
 from abhinaya.stream.run.placement.base import Placed, Process
 from abhinaya.stream.wire.messages import Died
@@ -99,8 +106,8 @@ class Controller:
     @property
     def over(self) -> bool:
         """Whether all cells are gone, as `down` has asked for."""
-        cells = self._cells.values()
-        return bool(self.wishes.down) and all(cell.phase == "gone" for cell in cells)
+        gone = all(cell.phase == "gone" for cell in self._cells.values())
+        return bool(self.wishes.down) and gone and GATEWAY not in self._before
 
     def phases(self) -> dict[str, Phase]:
         """Return the phase of each cell."""
@@ -129,6 +136,7 @@ class Controller:
                 self._cells[found.cell] = _Cell(found.cell, "closing")
         for cell in self._cells.values():
             actions += self._cell(seen, cell)
+        actions += self._gateway(seen)
         self._renew_map(seen)
         self._look_for_faults(seen)
         self._before = dict(seen.placed)
@@ -195,6 +203,14 @@ class Controller:
             yield Stop(hub.name, 0.0 if now else HUB_PATIENCE_S)
         if hub is None and not nodes:
             cell.phase = "gone"
+
+    def _gateway(self, seen: Seen) -> Iterator[Action]:
+        """Keep the gateway running while a cell has calls."""
+        process, phases = self._processes.gateway(), self.phases().values()
+        if process is not None and not {"open", "draining"}.isdisjoint(phases):
+            yield from self._ensure(seen, process)
+        elif GATEWAY in seen.placed and self.wishes.down:
+            yield Stop(GATEWAY, 0.0 if self.wishes.down == "now" else HUB_PATIENCE_S)
 
     def _answers(self, seen: Seen, cell: _Cell) -> bool:
         """Whether the hub of a cell is heard."""
@@ -342,6 +358,8 @@ class Controller:
             if placed.stage == "given up":
                 again = f"it is tried again every {RETRY_S:.0f} s"
                 self.faults[placed.name] = f"{placed.name} was given up: {placed.error}; {again}"
+            elif placed.stage == "waiting for room" and placed.name == GATEWAY:
+                self.faults[GATEWAY] = "the gateway waits for room; lower gateway.cpus"
         for cell in self._cells.values():
             hub, view = seen.placed.get(hub_name(cell.name)), seen.views.get(cell.name, View())
             if hub is not None and hub.stage == "running" and view.fault:

@@ -223,6 +223,22 @@ def test_the_map_says_gone_before_anything_stops_and_the_hub_stops_last() -> Non
     assert world.controller.over
 
 
+def test_the_gateway_lives_as_long_as_a_cell_has_calls() -> None:
+    world = World(cluster("a", more="[gateway]\ncpus = 0.5\n"))
+    world.pass_time(1)
+    assert "gateway" not in world.played, "it needs a map"
+    world.pass_time(6)
+    assert world.played["gateway"].placed.stage == "running"
+    world.fronts = {"a"}
+    world.controller.wishes = Wishes(down="drain")
+    world.pass_time(30)
+    assert "gateway" in world.played
+    world.fronts = set()
+    world.pass_time(30)
+    assert world.controller.over
+    assert world.played == {}
+
+
 def test_down_now_waits_for_nobody() -> None:
     world = World(cluster("a")).pass_time(6)
     world.fronts = {"a"}
