@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -102,9 +103,22 @@ class Standing:
         self._kill(self.hubs[name], "hub", name)
         return self._kill(self.nodes[name], "node", name)
 
-    def _kill(self, machine: Machine, program: str, name: str) -> float:
+    def freeze_hub(self, name: str, seconds: float) -> None:
+        """Stop the hub of a cell for a while; its connections stay."""
+        self._kill(self.hubs[name], "hub", name, signal.SIGSTOP)
+        time.sleep(seconds)
+        self._kill(self.hubs[name], "hub", name, signal.SIGCONT)
+
+    def _kill(
+        self,
+        machine: Machine,
+        program: str,
+        name: str,
+        sent: signal.Signals = signal.SIGKILL,
+    ) -> float:
         at = time.monotonic()
-        assert machine.kill(str(BIN / "abhinaya"), program, self.endpoint(name)) == 1
+        words = (str(BIN / "abhinaya"), program, self.endpoint(name))
+        assert machine.kill(*words, signal=sent) == 1
         return at
 
     def publish(self, **states: State) -> None:
