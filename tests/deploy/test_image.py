@@ -72,14 +72,19 @@ class Machine:
 
 def child_of(process: subprocess.Popen[str]) -> int:
     """The first process of a container, as the machine numbers it."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(children[0])
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 10
+    while not (found := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return int(found[0])
 
 
 def stop(process: subprocess.Popen[str]) -> tuple[int, str]:
     """End a container as an orchestrator does; return its exit code and what it has printed."""
-    os.kill(child_of(process), signal.SIGTERM)
+    if process.poll() is None:
+        os.kill(child_of(process), signal.SIGTERM)
     said = process.communicate(timeout=60)[0]
+    print(said)
     return process.returncode, said
 
 
