@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from abhinaya.models.asr.options import language_of
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
 from abhinaya.stream.cells.map import CellMap
@@ -180,6 +181,7 @@ def opened(
             health=Health(config, statuses, faults),
             calls=calls,
             cells=current,
+            language=language_of(config.asr.options) if config.asr else "",
         )
         requests.clear()
 

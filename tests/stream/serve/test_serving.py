@@ -141,7 +141,12 @@ def test_the_published_openai_client_gets_its_formats_and_our_verdicts(
     full = transcribe("verbose_json")
     assert len(full.segments) == len(verdicts) == len(full.model_extra["verdicts"])
     assert 24 < full.duration < 26
-    assert transcribe("srt").count("-->") == len(verdicts)
+    for form in ("srt", "vtt"):
+        cues = transcribe(form)
+        assert cues.count("-->") == len(verdicts)
+        assert "call" not in cues, "the name of the stream is ours"
+    with pytest.raises(openai.BadRequestError, match="knows only `en`"):
+        client.audio.transcriptions.create(model="m", file=b"x", language="de")
     with pytest.raises(openai.UnprocessableEntityError, match="is text, not audio"):
         transcribe("json", b"no audio at all " * 100)
     with pytest.raises(openai.UnprocessableEntityError, match="is not streamed"):
