@@ -339,7 +339,8 @@ def test_a_death_is_reported_at_once_and_a_service_without_nodes_is_given_up() -
     world.pass_time(5)
     world.give_up("a.asr.0")
     world.pass_time(5)
-    (_, report) = world.reports
+    (_, killed, report) = world.reports
+    assert not killed.died.final
     assert report.died.services == ("asr", "S1", "T2", "ST1")
     assert "a.asr.0 was given up: cannot work" in world.controller.faults["a.asr.0"]
     assert world.states() == {"a": "open"}, "running calls go on without its answers"
@@ -348,7 +349,7 @@ def test_a_death_is_reported_at_once_and_a_service_without_nodes_is_given_up() -
     assert world.controller.faults == {}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_after_any_misfortune_all_wanted_cells_are_open_with_their_nodes(
     data: st.DataObject,
