@@ -1,10 +1,11 @@
-"""Settings as TOML that can be loaded again: `abhinaya show-config`, `abhinaya train --show`."""
+"""TOML: reads it, and writes settings that can be loaded again (`show-config`, `train --show`)."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,23 @@ from abhinaya.models.text import encodable, one_line
 
 BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the table in a text.
+
+    Raises:
+        tomllib.TOMLDecodeError: it is not TOML, or has numbers or nesting beyond all measure.
+
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:
+        raise tomllib.TOMLDecodeError("a number is too long") from error
+    except RecursionError as error:
+        raise tomllib.TOMLDecodeError("it is nested too deeply") from error
 
 
 def as_toml(title: str, settings: Any, origins: Mapping[str, str]) -> str:

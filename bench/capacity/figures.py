@@ -12,6 +12,7 @@ from typing import Any
 
 from abhinaya.models.errors import near_miss
 from abhinaya.models.fields import Faults, build, setting
+from abhinaya.models.toml import parse_toml
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.config import WorkerConfig
 
@@ -208,7 +209,7 @@ def load(path: Path | None = None) -> Figures:
     where = str(path or "figures.toml of the package")
     try:
         text = path.read_text("utf-8") if path else packaged()
-        table: dict[str, Any] = tomllib.loads(text)
+        table: dict[str, Any] = parse_toml(text)
     except OSError as error:
         raise ConfigError(f"figures {where}", f"cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -6,6 +6,10 @@ map that cannot be used, or that is gone, changes nothing: the last good one sta
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +32,7 @@ ASK_S: Final = 2.0
 ANSWER_S: Final = 5.0
 """Time for its answer."""
 TOKEN: Final = "ABHINAYA_TOKEN"  # noqa: S105 - the name of a variable
+_BEARER: Final = re.compile(r"[\x21-\x7e]*")
 PATH: Final = "/v1/cells"
 _AT_START: Final = "check the address; `abhinaya cluster` and the gateway write the map"
 
@@ -144,7 +149,10 @@ class FileCells:
         return facts.st_mtime_ns, facts.st_ino, facts.st_size
 
     def _read(self) -> bytes:
-        with self._path.open("rb") as file:
+        # a pipe under the name of the map must not stop the reader
+        with open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is not a file")
             return file.read(LARGEST + 1)
 
 
@@ -168,14 +176,15 @@ class GatewayCells:
         # certificates are checked, and no proxy gets the token
         self._http = TimedClient(trust_env=False, follow_redirects=False)
         self._url, self._where = url, clean(url)
+        if not _BEARER.fullmatch(token):
+            remedy = f"put the token of the gateway into ${TOKEN}, without spaces and line breaks"
+            raise NetworkError(f"${TOKEN}", "has characters that no token has", remedy)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._errors = (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL)
         self._etag = self._unreachable = ""
         self._news: bytes | None = None
         self._closing = threading.Event()
-        first = self._ask()
-        assert first is not None
-        self._latest = _Latest(self._where, first)
+        self._latest = _Latest(self._where, self._ask() or b"")
         threading.Thread(target=self._run, name="cells", daemon=True).start()
 
     @property
@@ -218,7 +227,7 @@ class GatewayCells:
             with self._http.stream(
                 "GET", self._url, ANSWER_S, headers=self._headers | unless
             ) as answer:
-                if answer.status_code == 304:
+                if answer.status_code == 304 and self._etag:
                     return None
                 if answer.status_code != 200:
                     raise self._refused(answer)
@@ -230,7 +239,8 @@ class GatewayCells:
         except self._errors as error:
             reason = f"cannot be reached: {error}"
             raise NetworkError(f"map of cells {self._where}", reason, _AT_START) from error
-        self._etag = answer.headers.get("etag", "")
+        tag = answer.headers.get("etag", "")
+        self._etag = tag if tag.isascii() else ""
         return data
 
     def _refused(self, answer: httpx2.Response) -> NetworkError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.fields import Faults, build, near
+from abhinaya.models.toml import parse_toml
 from abhinaya.stream.cluster.config import (
     CellConfig,
     Cluster,
@@ -39,7 +40,7 @@ def load(path: Path) -> Cluster:
 
     """
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = parse_toml(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(str(path), "does not exist", "see docs/cluster.md") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -58,7 +59,8 @@ def parse(table: Mapping[str, Any], path: Path) -> Cluster:
     config = build(ClusterConfig, table, "", faults)
     run = None
     if not faults.texts:
-        config = _anchored(config, path.resolve().parent)
+        config = _anchored(config, path.resolve().parent, faults)
+    if not faults.texts:
         try:
             run = _profile(config, path)
         except ConfigError as error:
@@ -85,11 +87,17 @@ def leaves(table: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path}{key}", value
 
 
-def _anchored(config: ClusterConfig, folder: Path) -> ClusterConfig:
+def _anchored(config: ClusterConfig, folder: Path, faults: Faults) -> ClusterConfig:
     """Make the paths absolute: they are relative to the folder of the file."""
 
     def at(name: str) -> str:
-        return str(folder / Path(name).expanduser()) if name else ""
+        if not name.isprintable():
+            faults.add(f"{name!r} is not a path: it has characters that do not print")
+        try:
+            return str(folder / Path(name).expanduser()) if name else ""
+        except RuntimeError:
+            faults.add(f"{name!r} is not a path: this machine has no such user")
+            return ""
 
     gateway = config.gateway
     ray = config.ray or (RayConfig() if config.on_ray else None)

@@ -153,7 +153,7 @@ def _status(argv: Sequence[str]) -> int:
     parser = _parser("status", _status)
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
-    state = State(load(args.file).state)
+    state = _state(args.file, load(args.file))
     status = state.read_status()
     if status is None:
         raise ConfigError(str(args.file), "was never up", f"`{PROGRAM} up {args.file}`")
@@ -172,7 +172,7 @@ def _scale(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
     cluster = load(args.file)
-    state = State(cluster.state)
+    state = _state(args.file, cluster)
     wishes = state.read_wishes()
     scale = dict(wishes.scale)
     for text in args.counts:
@@ -194,7 +194,7 @@ def _count(cluster: Cluster, text: str) -> tuple[str, int | None]:
         raise ConfigError(f"service {service!r}", "unknown", near_miss(service, services))
     if number == AUTO:
         return service, None
-    if not number.isdecimal() or not 1 <= int(number) <= MOST_NODES:
+    if not number.isdecimal() or len(number) > 9 or not 1 <= int(number) <= MOST_NODES:
         raise ConfigError(text, "is not a number of nodes", f"give 1 to {MOST_NODES}, or {AUTO}")
     return service, int(number)
 
@@ -204,7 +204,7 @@ def _down(argv: Sequence[str]) -> int:
     parser = _parser("down", _down)
     parser.add_argument("--now", action="store_true", help="do not wait for open calls")
     args = parser.parse_args(argv)
-    state = State(load(args.file).state)
+    state = _state(args.file, load(args.file))
     if not state.runs():
         raise ProcessError(str(args.file), "has no controller that runs", "nothing is to stop")
     state.write_wishes(replace(state.read_wishes(), down="now" if args.now else "drain"))
@@ -219,6 +219,16 @@ def _down(argv: Sequence[str]) -> int:
         time.sleep(LOOK_S)
     say("the cluster is down")
     return 0
+
+
+def _state(file: Path, cluster: Cluster) -> State:
+    """Return the state of a cluster; refuse that of another one, which runs."""
+    state = State(cluster.state)
+    status = state.read_status() if state.runs() else None
+    if status is not None and status.cluster != cluster.config.name:
+        reason = f"its state folder has the cluster {status.cluster}, which runs"
+        raise ConfigError(str(file), reason, "use the file of that cluster, or another folder")
+    return state
 
 
 def _keys(argv: Sequence[str]) -> int:

@@ -104,6 +104,8 @@ class Hubs:
         self._poller = zmq.Poller()
         self._beats = LocalBeats(self._config.silent_s)
         self._fault_of_map = ""
+        self._ever = False
+        """Whether a hub has ever answered."""
         self._refusals: dict[str, str] = {}
         """By cell: the last reason of a hub that refuses this run, which is shown once."""
         self._connect(time.monotonic())
@@ -293,8 +295,9 @@ class Hubs:
         links, wait_s = list(self._links.values()), self._config.hub_wait_s
         untried = {c.name for c in self.follow.cells.cells if c.state == "open"} - set(self._links)
         silence_s = min((link.silence_s for link in links), default=0.0)
-        ever = any(link.recorder.answered for link in links)
-        if untried or not is_hopeless(silence_s, ever, self._config.silent_s, wait_s):
+        # a hub at a new place, or with a new key, is waited for too
+        self._ever |= any(link.recorder.answered for link in links)
+        if untried or not is_hopeless(silence_s, self._ever, self._config.silent_s, wait_s):
             return
         errors = {k.name: k.fault or k.recorder.unreachable(k.cell.endpoint, wait_s) for k in links}
         *_, (_, last) = errors.items()

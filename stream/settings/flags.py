@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from abhinaya.models.toml import parse_toml
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.profile import Override
@@ -77,7 +78,7 @@ def overrides(pairs: Sequence[str]) -> list[Override]:
 def literal(text: str) -> Any:
     """Return the TOML value of a text; text that is not valid TOML is a string."""
     try:
-        table = tomllib.loads(f"x = {text}")
+        table = parse_toml(f"x = {text}")
     except tomllib.TOMLDecodeError:
         return text
     return table["x"] if len(table) == 1 else text

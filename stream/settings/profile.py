@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from abhinaya.models.errors import near_miss
 from abhinaya.models.fields import Faults, build
+from abhinaya.models.toml import parse_toml
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings import rules
 from abhinaya.stream.settings import vote as voting
@@ -106,8 +107,8 @@ def _read(profile: str) -> dict[str, Any]:
             resource = (
                 importlib.resources.files("abhinaya.stream.settings.profiles") / f"{profile}.toml"
             )
-            return tomllib.loads(resource.read_text("utf-8"))
-        return tomllib.loads(Path(profile).read_text("utf-8"))
+            return parse_toml(resource.read_text("utf-8"))
+        return parse_toml(Path(profile).read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ConfigError(
             f"profile {profile!r}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abhinaya.models.fields import Faults, build, setting
+from abhinaya.models.toml import parse_toml
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.rules import RuleConfig, conflicts
@@ -49,7 +50,7 @@ def load_rules(path: Path) -> tuple[RuleConfig, ...]:
     """
     subject = f"rules {str(path)!r}"
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = parse_toml(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise ConfigError(subject, reason, "docs/rules.md shows one") from error

@@ -29,8 +29,9 @@ BAD = (
     (encode(cells(2, "a", "c")), "needs a higher epoch"),
     (b"{", "cannot be used"),
     (None, "cannot be re"),
+    (b"pipe", "not a file"),
 )
-"""What comes after the map of epoch 2, and what is said; None: nothing is there any more."""
+"""What comes after the map of epoch 2, and what is said; None: nothing is there; pipe: a pipe."""
 
 
 def test_a_file_is_read_again_when_it_changes_and_a_bad_one_leaves_the_old_map(
@@ -43,6 +44,9 @@ def test_a_file_is_read_again_when_it_changes_and_a_bad_one_leaves_the_old_map(
         now += 1
         if data is None:
             path.unlink()
+        elif data == b"pipe":
+            path.unlink()
+            os.mkfifo(path)
         else:
             (tmp_path / "part").write_bytes(data)
             os.rename(tmp_path / "part", path)
@@ -70,17 +74,21 @@ class Gateway(ThreadingHTTPServer):
     def __init__(self, data: bytes) -> None:
         self.data: bytes | None = data
         self.unchanged = 0
+        self.odd = ""
+        """What each ETag has at its end."""
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                data, tag = gateway.data, f'"{hash(gateway.data)}"'
+                data, tag = gateway.data, f'"{hash(gateway.data)}{gateway.odd}"'
                 if self.path != "/v1/cells":
                     return self.answer(404)
                 if self.headers["Authorization"] != "Bearer secret":
                     return self.answer(401)
                 if data is None:
                     return self.answer(503)
+                if data == b"no map":
+                    return self.answer(304)
                 if self.headers["If-None-Match"] == tag:
                     gateway.unchanged += 1
                     return self.answer(304, tag)
@@ -127,7 +135,10 @@ def test_a_gateway_is_asked_and_a_bad_answer_leaves_the_old_map(
         wait(data, why)
         assert found.current == two
     wait(None, "status 503")
-    wait(encode(three := cells(3, "b")), "")
+    gateway.odd = "\xe9"
+    wait(encode(cells(3, "a")), "")
+    gateway.odd = ""
+    wait(encode(three := cells(4, "b")), "")
     before = gateway.unchanged
     while gateway.unchanged < before + 2:
         time.sleep(0.01)
@@ -157,6 +168,13 @@ def test_the_first_map_must_be_there_and_each_fault_names_its_remedy(
         assert why in str(caught.value), where
         assert remedy in caught.value.remedy, where
         assert "pass" not in str(caught.value)
+    for token in ("pass\n", "pass\r\nX: y", "p\xe4ss pass"):
+        with pytest.raises(NetworkError, match=TOKEN) as caught:
+            open_source(gateway.url, {TOKEN: token})
+        assert "ss" not in caught.value.reason
+    gateway.data = b"no map"
+    with pytest.raises(NetworkError, match="status 304"):
+        open_source(gateway.url, {TOKEN: "secret"})
     for bad, own, why in (
         (cells(1, "a"), 0, "has no keys"),
         (cells(1, "a", key="k" * 40), 0, "needs keys"),

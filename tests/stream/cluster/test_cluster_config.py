@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from abhinaya.stream.cluster.actions import Wishes
 from abhinaya.stream.cluster.load import load, parse
+from abhinaya.stream.cluster.state import ClusterStatus, State
+from abhinaya.stream.commands.cluster import main
 from abhinaya.stream.errors import ConfigError
 
 HERE = Path("/srv/cluster.toml")
@@ -79,6 +82,9 @@ def test_what_is_left_out_comes_from_the_profile(tmp_path: Path) -> None:
         (TWO + "[services.asr]\nmachines=['gpu']", ["unknown machine 'gpu' (known: none)"]),
         (TWO.replace("two", "Two") + "[settings.vad]\npads=1",
          ["name = 'Two' does not fit", "vad.pads is not a setting"]),
+        ("keys='~no-such-user/k'" + TWO, ["'~no-such-user/k' is not a path: this machine has no"]),
+        ('profile="a\\u0000b"\nstate="a\\u001bb"' + TWO,
+         [r"'a\x00b' is not a path", r"'a\x1bb' is not a path"]),
         (TWO + "profile='nix'", ["cells[1].profile is not a setting"]),
         ("profile='nix'" + TWO, ["profile = '/srv/nix': is neither a profile"]),
         ("engine='kay'" + TWO, ["engine = 'kay' is not known"]),
@@ -114,11 +120,35 @@ def test_two_cells_may_share_a_port_on_machines_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "fault"), [(None, "does not exist"), (b"a = ", "cannot be read"), (b"\xff", "read")]
-)
+    ("content", "fault"), [(None, "does not exist"), (b"a = ", "cannot be read"), (b"\xff", "read"),
+     (b"a = " + b"9" * 5000, "a number is too long"),
+     (b"a = " + b"[" * 5000, "it is nested too deeply")],
+)  # fmt: skip
 def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, fault: str) -> None:
     path = tmp_path / "cluster.toml"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=fault):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        (["status"], "has the cluster two, which runs"),
+        (["scale", "asr=2"], "has the cluster two, which runs"),
+        (["down"], "has the cluster two, which runs"),
+        (["scale", "asr=" + "9" * 5000], "is not a number of nodes"),
+    ],
+)
+def test_commands_refuse_the_state_of_another_cluster_and_wild_numbers(
+    tmp_path: Path, command: list[str], fault: str
+) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(TWO if "9" in command[-1] else TWO.replace("two", "other"))
+    state = State(tmp_path / "state")
+    with state.locked():
+        state.write_status(ClusterStatus(cluster="two", time=0.0))
+        with pytest.raises(ConfigError, match=fault):
+            main([command[0], str(path), *command[1:]])
+        assert state.read_wishes() == Wishes()

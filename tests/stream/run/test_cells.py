@@ -332,15 +332,27 @@ def test_a_cell_that_does_not_let_us_in_is_named_and_its_calls_go_to_another(
     assert len(watch.troubles) <= 4, watch.troubles
 
 
-@pytest.mark.slow
-def test_without_any_cell_the_run_waits_and_then_ends_in_order(cells: Cells, speech: Path) -> None:
-    def strike() -> None:
-        for cell in cells.all.values():
-            cell.kill()
+def nowhere(cells: Cells) -> None:
+    """The map has other places for all cells, where nothing is yet."""
+    cells.at = {"a": "tcp://127.0.0.1:1", "b": "tcp://127.0.0.1:3"}
+    cells.publish()
 
-    watch = Watch(4, strike)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strike", [then(kill("a"), kill("b")), nowhere])
+def test_without_any_cell_the_run_waits_and_then_ends_in_order(
+    cells: Cells, speech: Path, strike: Act
+) -> None:
+    struck = []
+
+    def act() -> None:
+        struck.append(time.monotonic())
+        strike(cells)
+
+    watch = Watch(4, act)
     with pytest.raises(NetworkError, match=r"^cells: none answers: cell . .*; cell . ") as caught:
         listen(cells, watch, speech)
+    assert time.monotonic() - struck[0] > CONFIG.supervise.hub_wait_s
     assert caught.value.exit_code == 7
     for name in NAMES[:2]:
         *_, gap, end = watch.of(name)
