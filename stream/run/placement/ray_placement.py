@@ -165,6 +165,8 @@ class RayPlacement:
                 num_gpus=process.gpus,
                 max_restarts=-1,
                 label_selector=self._selector(process),
+                # hubs: a machine that is lost takes as few cells as possible with it
+                scheduling_strategy="SPREAD" if process.never_on_head else "DEFAULT",
             )
             .remote(self._version, packed(process))
         )
