@@ -209,10 +209,12 @@ class Admission:
         self._slowest_s = self._load(1.0, processes, {})
         self.load = self._load(per_s, processes, {})
         before = bool(self.shares)
-        waiting = max(oldest_s.values(), default=0.0) >= PATIENCE * self.deadline_s
+        late = {s for s, age_s in oldest_s.items() if age_s >= PATIENCE * self.deadline_s}
+        # the busy process must be one that is waited for: a slow server is no overload of others
+        waited = {of: replicas for of, replicas in processes.items() if not late.isdisjoint(of)}
         most = 0.75 * self._aim if before else 1.0
-        busy = self._load(per_s, processes, self.shares) > most
-        self._pressed = self._pressed + 1 if waiting and busy else 0
+        busy = self._load(per_s, waited, self.shares) > most
+        self._pressed = self._pressed + 1 if busy else 0
         if self._pressed >= 2 and (not before or now - self._changed >= SETTLE_S):
             tight = self._fit(per_s, processes, self._aim)
             if before:  # never more than now; the measured times may be too hopeful
