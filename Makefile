@@ -25,9 +25,10 @@ test: $(INSTALLED)
 test-all: $(INSTALLED) browser helm
 	$(BIN)/python -m pytest $(SPREAD) -m "not cluster"
 
-# several machines: Ray, and three machines as network namespaces, which needs root (docs/cluster.md)
+# several machines: Ray, and three machines as network namespaces, which needs root (docs/cluster.md);
+# half an hour, and a table of what was measured at the end. `-m cluster` runs the slow ones too
 test-cluster: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 0 -m cluster
+	$(BIN)/python -m pytest --numprocesses 0 -m "cluster and not slow"
 
 # what the scenes of tests/browser need beside Node and Chromium; ABHINAYA_BROWSER names another folder
 browser: build/browser/.installed

@@ -165,6 +165,10 @@ class ShortStreams:
         """Return nothing: the account finds what is lost."""
         return []
 
+    def cancelled(self) -> list[str]:
+        """Return nothing: no input is cancelled."""
+        return []
+
     def ended(self, name: str, reason: str) -> None:
         """Note that an input is finished; it may be one of the long ones."""
         self._open.discard(name)

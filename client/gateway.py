@@ -209,6 +209,10 @@ class Client:
         """Return the state of a job."""
         return self.get(f"/v1/files/{id}")
 
+    def cancel(self, id: str) -> dict[str, Any]:
+        """End a job as soon as possible, also that of a live address; return its state."""
+        return self._ask(f"/v1/files/{id}", method="DELETE")
+
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """Return the answer to any GET of the API."""
         return self._ask(f"{path}?{urlencode(query)}" if query else path)
@@ -231,9 +235,12 @@ class Client:
             **({"ssl": self._tls} if secure and self._tls else {}),
         }
 
-    def _ask(self, path: str, data: bytes | None = None, kind: str = "") -> dict[str, Any]:
+    def _ask(
+        self, path: str, data: bytes | None = None, kind: str = "", method: str | None = None
+    ) -> dict[str, Any]:
         headers = self._headers | ({"Content-Type": kind} if kind else {})
-        request = urllib.request.Request(self.address + path, data, headers)  # noqa: S310
+        address = self.address + path
+        request = urllib.request.Request(address, data, headers, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(  # noqa: S310 - the user names the address
                 request, timeout=self._patience_s, context=self._tls

@@ -19,7 +19,7 @@ from places import DATA as SHARED
 from abhinaya.bench.demo import CALL
 from abhinaya.models import registry
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.vote.ensemble import decide
+from abhinaya.models.vote.ensemble import decide, defers
 from abhinaya.stream import Monitor
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.commands import transcribe
@@ -41,8 +41,8 @@ class Offline:
     label: str
 
 
-def offline(paths: list[Path]) -> dict[str, list[Offline]]:
-    config = profile_files.load("embedded")
+def offline(paths: list[Path], cascade: tuple[str, ...]) -> dict[str, list[Offline]]:
+    config = profile_files.load("embedded", {"vote.cascade": list(cascade)})
     assert config.asr is not None
     transcriber = transcriber_of(config.asr)
     voters = {n: registry.load(w.model, w.options) for n, w in config.voters.items()}
@@ -54,13 +54,15 @@ def offline(paths: list[Path]) -> dict[str, list[Offline]]:
         for text in transcribe.transcribe(request, transcriber, config.vad, SileroVad(), 1):
             said = text.transcription.text
             samples = transcribe.as_received(text.piece.samples)
-            answers = {
-                name: voter.vote([Utterance(samples, states.get(name, b""), said)])[0]
-                for name, voter in voters.items()
-                if said or "transcript" not in voter.card.needs
-            }
-            states |= {name: answer.state for name, answer in answers.items() if answer.state}
-            votes = {n: a for n, a in answers.items() if isinstance(a, Ballot)}
+            votes: dict[str, Ballot] = {}
+            for name in sorted(voters, key=lambda name: name in cascade):
+                if not said and "transcript" in voters[name].card.needs:
+                    continue
+                if name in cascade and not defers(votes, rule):
+                    continue
+                (answer,) = voters[name].vote([Utterance(samples, states.get(name, b""), said)])
+                states |= {name: answer.state} if answer.state else {}
+                votes |= {name: answer} if isinstance(answer, Ballot) else {}
             found.setdefault(path.stem, []).append(
                 Offline(
                     to_seconds(text.piece.start),
@@ -73,18 +75,18 @@ def offline(paths: list[Path]) -> dict[str, list[Offline]]:
     return found
 
 
-def monitored(paths: list[Path]) -> dict[str, list[Verdict]]:
+def monitored(paths: list[Path], cascade: tuple[str, ...]) -> dict[str, list[Verdict]]:
     """In this process; `stream/test_api.py` holds that against the real processes."""
     found: dict[str, list[Verdict]] = {}
-    with Monitor() as monitor:
+    with Monitor(vote__cascade=list(cascade)) as monitor:
         for verdict in monitor.label_files(paths):
             found.setdefault(verdict.stream, []).append(verdict)
     return found
 
 
-def compare(paths: list[Path]) -> int:
+def compare(paths: list[Path], cascade: tuple[str, ...] = ()) -> int:
     """Hold every verdict against its offline twin; return how many there were."""
-    expected, came = offline(paths), monitored(paths)
+    expected, came = offline(paths, cascade), monitored(paths, cascade)
     assert came.keys() == expected.keys()
     for stream, twins in expected.items():
         assert len(came[stream]) == len(twins)
@@ -106,6 +108,11 @@ def compare(paths: list[Path]) -> int:
 
 def test_the_demo_call_gets_the_same_labels() -> None:
     assert compare([CALL]) >= 8
+
+
+@pytest.mark.slow
+def test_a_cascade_is_asked_about_the_same_segments() -> None:
+    assert compare([CALL], ("ST1", "S1")) >= 8
 
 
 def test_acted_clips_get_the_same_labels() -> None:

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.report import Report, parser, publish, settings_of, table_of
+from abhinaya.bench.report import Column, Report, parser, publish, settings_of, table_of
 from abhinaya.models.vote.ensemble import Rule, defers
 from abhinaya.train.command import guarded, pair_of
 from abhinaya.train.data.manifest import read_manifest
@@ -152,16 +152,20 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-COLUMNS: Final = {
+COLUMNS: Final[Mapping[str, Column]] = {
     "asked": "{0.name}",
     "of the clips": "{0.asked:.3f}",
     "ms a clip": "{0.ms:.0f}",
     "saved": "{0.saved:.0%}",
     "accuracy": "{0.accuracy:.3f}",
-    "macro-F1": "{0.macro_f1}",
-    "lost": "{0.loss.difference}",
-    "p": "{0.loss.p:.3f}",
+    "macro-F1": lambda row: _short(row.macro_f1),
+    "lost": lambda row: _short(row.loss.difference),
 }
+
+
+def _short(interval: Interval) -> str:
+    """Return an interval without the zeros before the point, which fits in a column."""
+    return str(interval).replace("0.", ".")
 
 
 def _stored(args: argparse.Namespace, split: str, found: Mapping[str, Predictions]) -> Stored:

@@ -25,6 +25,7 @@ SIZES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Size -> its repository on the Hub."""
 
+_MODEL: Final = "tiny.en"
 MOST_NEW_TOKENS: Final = 200
 _RANGES: Final = {"beam_size": (1, 64), "max_new_tokens": (1, MOST_NEW_TOKENS), "threads": (0, 256)}
 _CHOICES: Final[Mapping[str, Sequence[str]]] = {
@@ -53,7 +54,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         value = options.get(name, choices[0])
         if value not in choices:
             raise _error(name, value, "unknown value", near_miss(str(value), choices))
-    model = str(options.get("model", "tiny.en"))
+    model = str(options.get("model", _MODEL))
     if model in SIZES and model.endswith(".en"):
         language, task = options.get("language", ""), options.get("task", "")
         remedy = "use a multilingual model: --set asr.options.model=base"
@@ -65,6 +66,13 @@ def check_options(options: Mapping[str, Any]) -> None:
         from abhinaya.models.asr.guards import read_guards  # not needed for the defaults
 
         read_guards(options["guards"])
+
+
+def language_of(options: Mapping[str, Any]) -> str:
+    """Return the language that is assumed for all speech; empty if it is detected."""
+    model = str(options.get("model", _MODEL))
+    english = "en" if model in SIZES and model.endswith(".en") else ""
+    return str(options.get("language", "")) or english
 
 
 def repository_of(model: str) -> str:

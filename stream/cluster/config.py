@@ -56,7 +56,7 @@ class ServiceConfig:
     cpus: float = setting(1.0, doc="CPUs that are kept free for a node", least=0)
     gpus: float = setting(0.0, doc="GPUs of a node, for example 0.25", least=0)
     machines: tuple[str, ...] = setting(
-        (), doc="labels of the machines on which its nodes may run (default: all)"
+        (), doc="labels of the machines on which its nodes may run (default: all but the head)"
     )
 
 
@@ -83,11 +83,12 @@ class ScalingConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """[gateway]: `abhinaya serve` for all cells, as a process of the cluster."""
+    """[gateway]: `abhinaya serve` for all cells, beside the controller, whose map it reads."""
 
     host: str = setting(LOOPBACK, doc="address to serve")
     port: int = setting(8377, doc="port to serve", least=1, most=65_535)
     data: str = setting("", doc="folder for tokens and history (default: in the state folder)")
+    cpus: float = setting(1.0, doc="CPUs that are kept free for it", least=0)
     tls_cert: str = setting("", doc="certificate, PEM")
     tls_key: str = setting("", doc="its private key, PEM")
 

@@ -25,9 +25,16 @@ from abhinaya.stream.cluster.actions import (
     View,
     Wishes,
 )
-from abhinaya.stream.cluster.capacity import lacking
 from abhinaya.stream.cluster.config import CellConfig, Cluster
-from abhinaya.stream.cluster.processes import Processes, endpoint, hub_name, node_name, parse
+from abhinaya.stream.cluster.processes import (
+    GATEWAY,
+    Processes,
+    endpoint,
+    hub_name,
+    lacking,
+    node_name,
+    parse,
+)
 from abhinaya.stream.cluster.scaling import Load, Scaler
 from abhinaya.stream.run.placement.base import Placed, Process
 from abhinaya.stream.wire.messages import Died
@@ -55,6 +62,8 @@ class _Cell:
     key: str = ""
     idle_since: float | None = None
     scalers: dict[str, Scaler] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
+    """By service that is given up: the incarnation of the hub that knows."""
 
 
 class Controller:
@@ -99,8 +108,8 @@ class Controller:
     @property
     def over(self) -> bool:
         """Whether all cells are gone, as `down` has asked for."""
-        cells = self._cells.values()
-        return bool(self.wishes.down) and all(cell.phase == "gone" for cell in cells)
+        gone = all(cell.phase == "gone" for cell in self._cells.values())
+        return bool(self.wishes.down) and gone and GATEWAY not in self._before
 
     def phases(self) -> dict[str, Phase]:
         """Return the phase of each cell."""
@@ -129,6 +138,8 @@ class Controller:
                 self._cells[found.cell] = _Cell(found.cell, "closing")
         for cell in self._cells.values():
             actions += self._cell(seen, cell)
+            actions += self._given_up(seen, cell)
+        actions += self._gateway(seen)
         self._renew_map(seen)
         self._look_for_faults(seen)
         self._before = dict(seen.placed)
@@ -153,15 +164,13 @@ class Controller:
     def _run(self, seen: Seen, cell: _Cell, config: CellConfig) -> Iterator[Action]:
         """Keep a cell running; open it when it is complete."""
         hub = seen.placed.get(hub_name(cell.name))
-        if cell.phase == "closing" and (hub is None or not self._nodes(seen, cell)):
-            cell.phase = "new"  # it is wanted again, and what was stopped is about to end
-        if cell.phase == "gone":
-            cell.phase = "new"
+        if cell.phase in ("closing", "gone"):
+            cell.phase = "new"  # it is wanted again; what was asked to stop is replaced
         if cell.phase == "draining":
             cell.phase = "open"
         cell.idle_since = None
         yield from self._ensure(seen, self._processes.hub(config))
-        if hub is not None and hub.address and cell.phase != "closing":
+        if hub is not None and hub.address:
             yield from self._keep_nodes(seen, cell)
         if cell.phase == "new" and self._complete(seen, cell, hub):
             cell.phase = "open"
@@ -196,6 +205,14 @@ class Controller:
         if hub is None and not nodes:
             cell.phase = "gone"
 
+    def _gateway(self, seen: Seen) -> Iterator[Action]:
+        """Keep the gateway running while a cell has calls."""
+        process, phases = self._processes.gateway(), self.phases().values()
+        if process is not None and not {"open", "draining"}.isdisjoint(phases):
+            yield from self._ensure(seen, process)
+        elif GATEWAY in seen.placed and self.wishes.down:
+            yield Stop(GATEWAY, 0.0 if self.wishes.down == "now" else HUB_PATIENCE_S)
+
     def _answers(self, seen: Seen, cell: _Cell) -> bool:
         """Whether the hub of a cell is heard."""
         view = seen.views.get(cell.name, View())
@@ -204,9 +221,10 @@ class Controller:
     def _complete(self, seen: Seen, cell: _Cell, hub: Placed | None) -> bool:
         """Whether a cell can take calls: its hub answers, and each service has a node."""
         view = seen.views.get(cell.name, View())
-        if hub is None or view.status is None or not self._answers(seen, cell):
+        if hub is None or hub.stopping or view.status is None or not self._answers(seen, cell):
             return False
-        up = {load.service for load in view.status.nodes}
+        stopping = {placed.name for placed in seen.placed.values() if placed.stopping}
+        up = {load.service for load in view.status.nodes if load.node not in stopping}
         needed = {
             s for service in self._services.values() if service.minimum for s in service.gives
         }
@@ -300,23 +318,24 @@ class Controller:
             if named is None or not named.service:
                 continue
             view = seen.views.get(named.cell, View())
-            died = (
-                before.incarnation
-                and (placed is None or _process(placed) != _process(before))
-                and (name, before.incarnation) not in view.down
-            )
-            final = placed is not None and placed.stage == "given up" != before.stage
-            if died or final:
-                reason = (placed.error if placed else "") or "was stopped"
-                lost = self._lost(seen, named.cell, named.service) if final else ()
-                died_now = Died(name=name, reason=reason, final=final, services=lost)
-                yield Report(named.cell, died_now, before.stopping)
+            same = placed is not None and _process(placed) == _process(before)
+            if same or not before.incarnation or (name, before.incarnation) in view.down:
+                continue
+            reason = (placed.error if placed else "") or "was stopped"
+            yield Report(named.cell, Died(name=name, reason=reason), before.stopping)
 
-    def _lost(self, seen: Seen, cell: str, service: str) -> tuple[str, ...]:
-        """Return what a cell does without, if all nodes of a service are given up."""
-        nodes = self._nodes(seen, self._cells[cell], service) if cell in self._cells else ()
-        alive = [placed for placed in nodes if placed.stage != "given up"]
-        return self._services[service].gives if service in self._services and not alive else ()
+    def _given_up(self, seen: Seen, cell: _Cell) -> Iterator[Report]:
+        """Report to each hub the services whose every node is given up: it need not wait."""
+        status = seen.views.get(cell.name, View()).status
+        for name, service in self._services.items():
+            nodes = self._nodes(seen, cell, name)
+            if not nodes or status is None or any(node.stage != "given up" for node in nodes):
+                cell.reported.pop(name, None)
+            elif cell.reported.get(name) != status.hub:
+                cell.reported[name] = status.hub
+                node = nodes[0]
+                died = Died(name=node.name, reason=node.error, final=True, services=service.gives)
+                yield Report(cell.name, died)
 
     # --- the map, and what is wrong ---------------------------------------------------------------
 
@@ -342,6 +361,8 @@ class Controller:
             if placed.stage == "given up":
                 again = f"it is tried again every {RETRY_S:.0f} s"
                 self.faults[placed.name] = f"{placed.name} was given up: {placed.error}; {again}"
+            elif placed.stage == "waiting for room" and placed.name == GATEWAY:
+                self.faults[GATEWAY] = "the gateway waits for room; lower gateway.cpus"
         for cell in self._cells.values():
             hub, view = seen.placed.get(hub_name(cell.name)), seen.views.get(cell.name, View())
             if hub is not None and hub.stage == "running" and view.fault:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from abhinaya.stream.cluster import keys
@@ -14,7 +15,7 @@ from abhinaya.stream.cluster.controller import Controller
 from abhinaya.stream.cluster.show import status_of
 from abhinaya.stream.cluster.state import State
 from abhinaya.stream.cluster.watch import Watch
-from abhinaya.stream.errors import AbhinayaError, NetworkError
+from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError
 from abhinaya.stream.run.placement.base import Placement
 
 _LOG = logging.getLogger("abhinaya.cluster")
@@ -43,7 +44,7 @@ def run(
     Raises:
         ConfigError: another controller has the folder of the state.
         NetworkError: a key is missing, or the map of cells is damaged.
-        ProcessError: the state cannot be written.
+        ProcessError: the state cannot be written at the start.
 
     """
     state = State(cluster.state)
@@ -82,23 +83,29 @@ class Loop:
         return self._controller.over
 
     def turn(self, now: float, wall: float) -> None:
-        """Look, decide and act once."""
+        """Look, decide and act once.
+
+        What fails is said, and tried again at the next turn: what runs goes on without it.
+        """
         self._obey()
         faults = dict(self._unusable)
-        try:
-            seen = self._seen = self._look(now, wall)
-            actions = self._controller.step(seen)
+        actions: list[Action] = []
+        with _noting(faults, "engine"):
+            self._seen = self._look(now, wall)
+            actions = self._controller.step(self._seen)
+        with _noting(faults, "map"):
             self._publish()
-            for action in actions:
+        for action in actions:
+            with _noting(faults, f"act {action}"):
                 self._act(action)
-        except NetworkError as error:  # the engine is away: what runs goes on without it
-            faults["engine"] = str(error)
-        self._watch.follow(self._controller.hubs())
+        with _noting(faults, "keys"):
+            self._watch.follow(self._controller.hubs())
         self._tell(self._controller.faults | faults)
         if now >= self._next_status or self.over:
             self._next_status = now + STATUS_S
             status = status_of(self._cluster, self._controller, self._seen, self._faults, wall)
-            self._state.write_status(status)
+            with _noting(self._faults, "status"):
+                self._state.write_status(status)
 
     def wait(self) -> None:
         """Wait for the next turn."""
@@ -116,8 +123,8 @@ class Loop:
     def _publish(self) -> None:
         """Write the map of cells if it has changed, before what has changed is done."""
         if self._controller.cells is not self._published and self._controller.cells is not None:
+            self._state.write_map(self._controller.cells)
             self._published = self._controller.cells
-            self._state.write_map(self._published)
 
     def _act(self, action: Action) -> None:
         match action:
@@ -167,6 +174,15 @@ class Loop:
         for name in self._faults.keys() - faults.keys():
             self._say(f"over: {self._faults[name]}")
         self._phases, self._faults = phases, dict(faults)
+
+
+@contextmanager
+def _noting(faults: dict[str, str], name: str) -> Iterator[None]:
+    """Note an error of the body, and go on."""
+    try:
+        yield
+    except (NetworkError, ProcessError) as error:
+        faults[name] = str(error)
 
 
 def _keys(cluster: Cluster) -> dict[str, str]:

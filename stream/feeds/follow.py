@@ -166,6 +166,10 @@ class Feeds:
         """Return the errors since the last call."""
         return [self._faults.get() for _ in range(self._faults.qsize())]
 
+    def cancelled(self) -> list[str]:
+        """Return nothing: an episode is read to its end."""
+        return []
+
     def ended(self, name: str, reason: str) -> None:
         """Note that all results of input `name` are written; `reason`: why it broke off, or empty.
 

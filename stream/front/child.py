@@ -12,7 +12,7 @@ import zmq
 from abhinaya.models.text import unpack
 from abhinaya.stream.front.assignment import Assignment
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.wire.child import Stop, hub_of, run_child
+from abhinaya.stream.wire.child import Stop, cancelled_of, hub_of, run_child
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.sockets import connect, workers_endpoint
@@ -39,7 +39,7 @@ def run_front(argv: Sequence[str] | None, serve: Serve) -> int:
 
 
 class Place:
-    """Where the hub of a front is, as the main process has written it."""
+    """What the main process may change for a front that runs: where its hub is, and its inputs."""
 
     def __init__(self, directory: Path, front: str) -> None:
         self._directory, self._front = directory, front
@@ -52,6 +52,10 @@ class Place:
             return False
         self.endpoint, self.server = found
         return True
+
+    def cancelled(self) -> frozenset[str]:
+        """Return the names of the inputs that shall end."""
+        return cancelled_of(self._directory, self._front)
 
 
 @contextmanager

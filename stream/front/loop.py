@@ -14,7 +14,8 @@ import os
 import queue
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -110,6 +111,8 @@ class Front:
         """By stream: state of each service before the first unacknowledged segment."""
         self._greeting = Greeting()
         self._stop = Stop()
+        self._cancelled: Collection[str] = ()
+        """Names of inputs that shall end."""
 
     def run(self, stop: Stop) -> int:
         """Run until all sources are read and all items acknowledged; return the exit code.
@@ -136,9 +139,9 @@ class Front:
                 self._follow()
             if self._greeting.is_due(now):
                 self._greet()
-            if stop.asked:
+            if stop.asked or self._cancelled:
                 for feed in self._feeds:
-                    if feed.source is not None:
+                    if feed.source is not None and self._must_end(feed):
                         feed.source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
@@ -161,10 +164,19 @@ class Front:
         wake(self._writing)
 
     def _follow(self) -> None:
-        """Connect to the hub where it is now, and greet it like one that was restarted."""
-        if self._place and self._place.moved():
+        """Connect to the hub where it is now, and greet it like one that was restarted.
+
+        Note also which inputs were cancelled.
+        """
+        if self._place is None:
+            return
+        self._cancelled = self._place.cancelled()
+        if self._place.moved():
             self._socket.move(workers_endpoint(self._place.endpoint), self._place.server)
             self._greeting = Greeting()
+
+    def _must_end(self, feed: Feed) -> bool:
+        return self._stop.asked or feed.name in self._cancelled
 
     def _take_new(self) -> None:
         while not self._new.empty():
@@ -301,7 +313,7 @@ class Front:
                 [info.stream for info in feed.infos],
                 # also if the predecessor died before its first segment: its time is then a gap
                 known if feed.is_continued else (),
-                lambda: self._stop.asked,
+                partial(self._must_end, feed),
                 vad=self._vad,
                 heard=[info.heard for info in feed.infos],
                 begin=feed.begin,

@@ -193,6 +193,7 @@ class Hubs:
 
     def close(self) -> None:
         """Confirm the written events and close all links."""
+        self._source.close()
         for link in self._links.values():
             link.recorder.close()
 

@@ -15,6 +15,7 @@ What is over is forgotten: a run may live for months.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
@@ -25,14 +26,14 @@ from typing import Final
 from abhinaya.models.text import pack
 from abhinaya.stream.cells.follow import Follow
 from abhinaya.stream.errors import AbhinayaError, ProcessError
-from abhinaya.stream.front.assignment import AssignedInput, Assignment
+from abhinaya.stream.front.assignment import INTERRUPTED, AssignedInput, Assignment
 from abhinaya.stream.run.ledger import Ledger
 from abhinaya.stream.run.plan import Input, Supply
 from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.sources.base import InputConfig
-from abhinaya.stream.wire.child import leave_hub, read_faults, read_reached
+from abhinaya.stream.wire.child import leave_cancelled, leave_hub, read_faults, read_reached
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamInfo, StreamStarted
 
@@ -54,6 +55,8 @@ class _Assigned:
     """Why one of its streams broke off."""
     failed: bool = False
     """Whether the input is given up."""
+    cancelled: bool = False
+    """Whether somebody wants it to end."""
 
 
 class Inputs:
@@ -160,7 +163,7 @@ class Inputs:
         self._follow.forget(front)
         self._pushed.pop(front, None)
         self._of_files.discard(front)
-        for ending in ("json", "hub", "reached", "beat"):
+        for ending in ("json", "hub", "reached", "beat", "cancelled"):
             (self._directory / f"{front}.{ending}").unlink(missing_ok=True)
 
     def _front(self, reads: list[_Assigned]) -> Spec:
@@ -245,10 +248,27 @@ class Inputs:
         )
         try:
             self.move(front)
+            self._leave_cancelled(front)
             (self._directory / f"{front}.json").write_bytes(pack(assignment))
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
             raise ProcessError(str(self._directory), reason, "make room") from error
+
+    def cancel(self, name: str) -> None:
+        """End an input, which may wait, be read, or be over."""
+        for waiting in (self._waiting, self._homeless):
+            for item in [item for item in waiting if item.name == name]:
+                waiting.remove(item)
+                if self._supply is not None:
+                    self._supply.ended(name, INTERRUPTED)
+        if (read := self._reads.get(name)) is not None:
+            read.cancelled = True
+            with contextlib.suppress(OSError):  # a full disk: it goes on to its end
+                self._leave_cancelled(read.front)
+
+    def _leave_cancelled(self, front: str) -> None:
+        if names := [read.input.name for read in self._fronts[front] if read.cancelled]:
+            leave_cancelled(self._directory, front, names)
 
     # --- progress of inputs -----------------------------------------------------------------------
 

@@ -205,6 +205,8 @@ class Run:
         for name, config in supply.take():
             for spec in self._inputs.add([Input(name, config)]):
                 self.supervisor.start(spec)
+        for name in supply.cancelled():
+            self._inputs.cancel(name)
 
     def _report(self, faults: Sequence[AbhinayaError]) -> None:
         for fault in faults:

@@ -48,6 +48,10 @@ class Supply(Protocol):
         """Return the errors since the last call."""
         ...
 
+    def cancelled(self) -> list[str]:
+        """Return the names of inputs that were taken and shall end now, since the last call."""
+        ...
+
     def ended(self, name: str, reason: str) -> None:
         """Note that an input is finished and written; `reason`: why it broke off, or empty."""
         ...

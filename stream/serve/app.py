@@ -33,6 +33,8 @@ class Gateway:
     calls: Calls
     cells: Callable[[], CellMap] | None = None
     """Returns the map of the cells; None: one hub without cells."""
+    language: str = ""
+    """That which the transcriber assumes for all speech; empty: it detects it."""
 
 
 class Service(Protocol):

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from abhinaya.models.asr.options import language_of
 from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import say
 from abhinaya.stream.cells.map import CellMap
@@ -53,7 +54,7 @@ from abhinaya.stream.serve.limits import Behind, Guard
 from abhinaya.stream.serve.other_runs import OtherRuns
 from abhinaya.stream.serve.requests import Requests, demo
 from abhinaya.stream.serve.retention import Retention
-from abhinaya.stream.serve.server import Server, bind, is_loopback
+from abhinaya.stream.serve.server import Server, bind
 from abhinaya.stream.serve.store.store import Store
 from abhinaya.stream.serve.telemetry import endpoints
 from abhinaya.stream.serve.telemetry.cells import Statuses
@@ -67,6 +68,7 @@ from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.base import Observer, Sink
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Activity, Event
+from abhinaya.stream.wire.sockets import is_loopback
 
 TOPICS: Final[Sequence[Callable[[Gateway], list[BaseRoute]]]] = (
     session.routes,
@@ -179,6 +181,7 @@ def opened(
             health=Health(config, statuses, faults),
             calls=calls,
             cells=current,
+            language=language_of(config.asr.options) if config.asr else "",
         )
         requests.clear()
 
@@ -190,6 +193,7 @@ def serve(
     *,
     cells: CellSource | None = None,
     keys: Keys | None = None,
+    reader: Keys | None = None,
     accept_noncommercial: bool = False,
     plays_demo: bool = False,
     more: Sequence[Sink] = (),
@@ -203,6 +207,7 @@ def serve(
         observer: shows the state of the processes.
         cells: the hubs that others run; None: start one.
         keys: for these hubs.
+        reader: the keys with which the runs of others are read there.
         accept_noncommercial: whether models may have a licence that forbids commercial use.
         plays_demo: whether to play the demo call at once.
         more: further sinks.
@@ -250,7 +255,9 @@ def serve(
             held.callback(server.stop)
             if cells is not None:
                 hubs, take = run.cells, taking(board, metrics)
-                others = OtherRuns(lambda: hubs.follow.cells, keys, run.id, take, observer.trouble)
+                others = OtherRuns(
+                    lambda: hubs.follow.cells, reader, run.id, take, observer.trouble
+                )
                 held.enter_context(closing(others))
                 board.watch(others.check)
             server.start()

@@ -30,7 +30,7 @@ MAX_NAMES: Final = 100_000
 
 _SEPARATORS: Final = str.maketrans("/:", "--")
 
-State = Literal["waiting", "running", "done", "failed"]
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +57,8 @@ class _Work:
     state: State = "waiting"
     streams: list[int] = field(default_factory=list)
     error: str = ""
+    cancelled: bool = False
+    """Whether somebody wants it to end."""
     over: concurrent.futures.Future[None] = field(default_factory=concurrent.futures.Future)
 
 
@@ -82,6 +84,8 @@ class Requests:
         self._jobs: OrderedDict[str, _Work] = OrderedDict()
         self._waiting: deque[_Work] = deque()
         self._running: dict[str, _Work] = {}
+        self._cancelled: list[str] = []
+        """Names of inputs that run and shall end."""
         self._used: OrderedDict[str, int] = OrderedDict()
         """How often a name was used: a stream cannot begin twice in a run."""
 
@@ -129,6 +133,32 @@ class Requests:
             works = list(self._jobs.values())
         return [self._shown(work) for work in reversed(works)]
 
+    def cancel(self, id: str) -> Job | None:
+        """End a job as soon as possible, also a live address; None if it is unknown.
+
+        What was said before the end keeps its verdicts. A second call changes nothing.
+
+        Raises:
+            ApiError: 409, it is over.
+
+        """
+        with self._lock:
+            work = self._jobs.get(id)
+            if work is None:
+                return None
+            if work.over.done() and not work.cancelled:
+                raise ApiError(
+                    409, "over", f"the job is {work.state}", "there is nothing to cancel"
+                )
+            before, work.cancelled = work.cancelled, True
+            waits = work.state == "waiting"
+            if waits:
+                self._waiting.remove(work)
+                self._end(work, "it was cancelled")
+            elif not before:
+                self._cancelled.append(work.name)
+        return self._shown(work)
+
     def over_of(self, id: str) -> concurrent.futures.Future[None]:
         """Return what is done when a job is over."""
         with self._lock:
@@ -164,14 +194,25 @@ class Requests:
         """Return no errors: a job says what happens to it."""
         return []
 
+    def cancelled(self) -> list[str]:
+        """Return the names of inputs that shall end now, since the last call."""
+        with self._lock:
+            names, self._cancelled = self._cancelled, []
+        return names
+
     def ended(self, name: str, reason: str) -> None:
         """Note that an input is finished and written; `reason`: why it broke off, or empty."""
         with self._lock:
             work = self._running.pop(name, None)
-        if work is None:
-            return
-        work.streams = self._streams_of(name)
-        work.error, work.state = clean(reason), "failed" if reason else "done"
+            if work is not None:
+                work.streams = self._streams_of(name)
+                self._end(work, reason)
+
+    def _end(self, work: _Work, reason: str) -> None:
+        if reason and work.cancelled:
+            work.state = "cancelled"
+        else:
+            work.error, work.state = clean(reason), "failed" if reason else "done"
         if work.upload is not None:
             work.upload.unlink(missing_ok=True)
         work.over.set_result(None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import resource
 import socket
@@ -105,14 +104,6 @@ def bind(host: str, port: int) -> socket.socket:
         raise NetworkError(f"{host}:{port}", reason, "choose another --port") from error
     made.set_inheritable(False)
     return made
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect to an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Server:

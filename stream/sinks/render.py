@@ -180,7 +180,10 @@ def _hanging(head: Text, body: Text, width: int) -> Iterator[Text]:
 def plain_verdict(event: Verdict, now_unix_s: float) -> str:
     """Return a verdict as one line of fixed columns, with the free text last."""
     votes = [_plain_vote(vote) for vote in event.votes]
-    votes += [f"{clean(m.voter)}=missing({clean(m.reason)})" for m in event.missing]
+    votes += [
+        f"{clean(m.voter)}=" + ("-" if m.reason == NOT_ASKED else f"missing({clean(m.reason)})")
+        for m in event.missing
+    ]
     if event.attributes is not None:
         votes += [f"{name}={value:.1f}" for name, value in event.attributes._asdict().items()]
     confidence = "    -" if event.confidence is None else f"{event.confidence:5.3f}"

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from types import FrameType
@@ -236,6 +236,21 @@ def hub_of(directory: Path, name: str) -> tuple[str, str]:
     except OSError:
         return "", ""
     return endpoint, server
+
+
+def leave_cancelled(directory: Path, name: str, inputs: Sequence[str]) -> None:
+    """Write which inputs a front shall end; it looks at each heartbeat (`cancelled_of`)."""
+    unfinished = directory / f"{name}.cancelled.part"
+    unfinished.write_bytes(pack(inputs))
+    unfinished.rename(directory / f"{name}.cancelled")
+
+
+def cancelled_of(directory: Path, name: str) -> frozenset[str]:
+    """Return what `leave_cancelled` has written; empty if nothing."""
+    try:
+        return frozenset(msgspec.json.decode((directory / f"{name}.cancelled").read_bytes()))
+    except OSError:
+        return frozenset()
 
 
 def read_beat(directory: Path, name: str) -> int | None:

@@ -11,13 +11,13 @@ import time
 import wave
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
+from cluster.count import Came, Span, counted
 from cluster.lab import BIN, Machine
 from places import ROOT
 
@@ -27,7 +27,6 @@ from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.sources import InputConfig, open_source
 from abhinaya.stream.wire.messages import Verdict
 
-Span = tuple[float, float]
 NAMES: Final = tuple(f"call-{n}" for n in range(6))
 SITE: Final = str(ROOT / "tests" / "plugin")
 PLUGIN: Final = {"PYTHONPATH": SITE}
@@ -66,39 +65,6 @@ def segments(speech: Path, profile: Path) -> list[Span]:
     with monitor:
         found = [e for e in monitor.events(str(speech)) if isinstance(e, Verdict) and e.final]
     return [(e.start / SAMPLE_RATE, e.end / SAMPLE_RATE) for e in found]
-
-
-@dataclass
-class Came:
-    """What came of the calls, counted."""
-
-    expected: int
-    verdicts: int = 0
-    gaps: Counter[str] = field(default_factory=Counter)
-    """Reason to how many segments."""
-    doubles: int = 0
-    lost: list[str] = field(default_factory=list)
-    """Segments without verdict and gap, streams without an end."""
-    incomplete: Counter[str] = field(default_factory=Counter)
-    """Reasons why the vote is missing."""
-    notices: Counter[str] = field(default_factory=Counter)
-    """Node to how many `node_up` and `node_down`."""
-
-    @property
-    def most_notices(self) -> int:
-        """Return how many there were of one node."""
-        return max(self.notices.values(), default=0)
-
-    def nothing_silent(self) -> Came:
-        """Hold that every segment came once: as a verdict, or as a gap with its cause."""
-        assert (self.lost, self.doubles) == ([], 0), self
-        assert "" not in self.gaps, self
-        return self
-
-    def whole(self) -> Came:
-        """Hold that every segment came once, as a verdict."""
-        assert not self.gaps, self
-        return self.nothing_silent()
 
 
 class Calls:
@@ -205,34 +171,4 @@ class Calls:
         """Wait for the end of the calls, and count what came of them."""
         code = self.end()
         assert code == 0, f"exit code {code}; {self.said()}"
-        came = Came(len(self.expected) * len(self.names))
-        for name in self.names:
-            self._count(name, came)
-        for _, event in (*self.of("node_up"), *self.of("node_down")):
-            came.notices[event["node"]] += 1
-        return came
-
-    def _count(self, name: str, came: Came) -> None:
-        verdicts = [e for _, e in self.of("verdict", stream=name, final=True, revision=0)]
-        gaps = [e for _, e in self.of("gap", stream=name)]
-        ends = [e for _, e in self.of("stream_ended", stream=name)]
-        came.verdicts += len(verdicts)
-        numbers = Counter(e["segment"] for e in (*verdicts, *gaps))
-        came.doubles += sum(n - 1 for n in numbers.values()) + max(0, len(ends) - 1)
-        if not ends:
-            came.lost.append(f"{name}: no end")
-        last = max(numbers, default=-1)
-        came.lost += [f"{name}: number {n} of {last}" for n in range(last) if n not in numbers]
-        for gap in gaps:
-            came.gaps[gap["reason"]] += 1
-        for event in verdicts:
-            for missing in event["missing"]:
-                came.incomplete[missing["reason"]] += 1
-        # numbers go on without holes, so speech that vanished shows only in the time it took
-        heard = [(e["start_s"], e["end_s"]) for e in (*verdicts, *gaps)]
-        for start, end in self.expected:
-            covered = sum(max(0.0, min(end, b) - max(start, a)) for a, b in heard)
-            if covered < end - start - 0.01:
-                came.lost.append(f"{name}: {start:.2f} to {end:.2f} s")
-            elif covered > end - start + 0.01:
-                came.doubles += 1
+        return counted([event for _, event in self.events], self.names, self.expected)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cluster.figures import table
-from cluster.lab import Lab, skip_without_namespaces
+from cluster.lab import Lab, new_lab
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Return a lab without machines."""
-    skip_without_namespaces()
-    folder = Path(tempfile.mkdtemp(prefix="lab-", dir="/tmp"))
-    with Lab(folder) as lab:
+    with new_lab() as lab:
         yield lab
-    shutil.rmtree(folder)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

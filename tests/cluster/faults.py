@@ -5,14 +5,21 @@ Whoever runs the cells is a `Cells`: nobody (`standing.py`) or `abhinaya cluster
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from cluster.calls import Calls, Came
+from cluster import observer
+from cluster.calls import Calls
+from cluster.count import Came
 from cluster.figures import note
-from cluster.lab import Machine
+from cluster.lab import Lab, Machine, until
+
+from abhinaya.stream.cells.map import decode
 
 ANSWERS_S: Final = 6
 """Within this a killed node or hub is there again."""
@@ -30,8 +37,11 @@ class Cells(Protocol):
 
     title: str
     """In the table."""
+    lab: Lab
     client: Machine
     profile: Path
+    map: Path
+    """The map of cells."""
 
     @property
     def options(self) -> Sequence[object]:
@@ -67,9 +77,15 @@ def finish(
     fault: str,
     calls: Calls,
     answers_s: float | None = None,
+    notices: Callable[[], Counter[str]] | None = None,
 ) -> Came:
-    """Wait for the end of the calls, note what came of them, and hold that nothing is missing."""
+    """Wait for the end of the calls, note what came of them, and hold that nothing is missing.
+
+    `notices`: what the hubs have sent about nodes, also what a run does not write.
+    """
     came = calls.count()
+    if notices is not None:
+        came.notices = notices()
     note(f"{cells.title}: {fault}", came, answers_s)
     return came.whole()
 
@@ -106,8 +122,35 @@ def cut(cells: Cells, machine: Machine, seconds: int) -> None:
     """Cut a machine off, with all that runs there."""
     title = "client" if machine is cells.client else "machine"
     calls = begin(cells, seconds + 30)
-    machine.cut()
-    time.sleep(seconds)
-    machine.mend()
-    came = finish(cells, f"{title} cut off for {seconds} s", calls)
-    assert came.most_notices < NOTICES, came
+    with observed(cells) as notices:
+        machine.cut()
+        time.sleep(seconds)
+        machine.mend()
+        came = finish(cells, f"{title} cut off for {seconds} s", calls, notices=notices)
+    assert 0 < came.most_notices < NOTICES, came
+
+
+@contextmanager
+def observed(cells: Cells) -> Iterator[Callable[[], Counter[str]]]:
+    """Observe every hub from its own machine; yield what counts its notices of each node."""
+    begun, logs = [], []
+    for cell in decode(cells.map.read_bytes(), cells.map).cells:
+        (machine,) = [m for m in cells.lab.machines.values() if f"//{m.address}:" in cell.endpoint]
+        keys, log = cells.lab.folder / "keys" / "clients", f"observer-{len(begun)}-{time.time()}"
+        command = (sys.executable, observer.__file__, cell.endpoint, keys, cell.key)
+        begun.append((machine, machine.start(*command, log=log)))
+        logs.append((cell.name, machine.folder / log))
+
+    def count() -> Counter[str]:
+        return Counter(
+            f"{cell}/{node}" for cell, log in logs for node in log.read_text().splitlines()
+        )
+
+    try:
+        until(lambda: len({each.partition("/")[0] for each in count()}) == len(logs), 20, "nodes")
+        yield count
+        assert all(process.poll() is None for _, process in begun), logs
+    finally:
+        for machine, process in begun:
+            machine.kill(observer.__file__)
+            process.wait()

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.calls import Came
+from cluster.count import Came
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +16,7 @@ from abhinaya.stream.cells.map import Cell, CellMap, State, encode
 from abhinaya.stream.wire.keys import make_keys, read_public
 
 PORT: Final = 7800
+CLIENTS: Final = ("node", "input", "reader")
 
 
 class Standing:
@@ -26,7 +28,7 @@ class Standing:
     title = "standing"
 
     def __init__(self, lab: Lab) -> None:
-        self.lab, self.epoch = lab, 0
+        self.lab, self.epoch, self.map = lab, 0, lab.folder / "cells.json"
         self.client = lab.machine("client")
         self.hubs: dict[str, Machine] = {}
         self.nodes: dict[str, Machine] = {}
@@ -34,14 +36,14 @@ class Standing:
         self.profile = lab.folder / "lab.toml"
         self.profile.write_text(PROFILE)
         self.keys = lab.folder / "keys"
-        for name in ("node", "input"):
+        for name in CLIENTS:
             make_keys(self.keys / "clients", name, name)
 
     @property
     def options(self) -> Sequence[object]:
         """Return how calls reach the cells."""
         keys = ("--keys", self.keys / "clients", "--key-name", "input")
-        return ("--cells", self.lab.folder / "cells.json", *keys)
+        return ("--cells", self.map, *keys)
 
     def calls_of(self, name: str) -> set[str]:
         """Return the calls that this cell has when all cells are open."""
@@ -53,7 +55,7 @@ class Standing:
         folder, seen = self.keys / "cells" / name, self.keys / f"node-{name}"
         if name not in self.hubs:
             make_keys(folder, "hub")
-            for client in ("node", "input"):
+            for client in CLIENTS:
                 shutil.copy(self.keys / "clients" / f"{client}.key", folder)
             seen.mkdir(mode=0o700)
             shutil.copy(self.keys / "clients" / "node.key_secret", seen)
@@ -102,9 +104,22 @@ class Standing:
         self._kill(self.hubs[name], "hub", name)
         return self._kill(self.nodes[name], "node", name)
 
-    def _kill(self, machine: Machine, program: str, name: str) -> float:
+    def freeze_hub(self, name: str, seconds: float) -> None:
+        """Stop the hub of a cell for a while; its connections stay."""
+        self._kill(self.hubs[name], "hub", name, signal.SIGSTOP)
+        time.sleep(seconds)
+        self._kill(self.hubs[name], "hub", name, signal.SIGCONT)
+
+    def _kill(
+        self,
+        machine: Machine,
+        program: str,
+        name: str,
+        sent: signal.Signals = signal.SIGKILL,
+    ) -> float:
         at = time.monotonic()
-        assert machine.kill(str(BIN / "abhinaya"), program, self.endpoint(name)) == 1
+        words = (str(BIN / "abhinaya"), program, self.endpoint(name))
+        assert machine.kill(*words, signal=sent) == 1
         return at
 
     def publish(self, **states: State) -> None:
@@ -117,7 +132,7 @@ class Standing:
         ]
         unfinished = self.lab.folder / "cells.part"
         unfinished.write_bytes(encode(CellMap(epoch=self.epoch, cells=tuple(cells))))
-        os.replace(unfinished, self.lab.folder / "cells.json")
+        os.replace(unfinished, self.map)
 
     def _key(self, name: str) -> str:
         return read_public(self.keys / "cells" / name / "hub.key").public

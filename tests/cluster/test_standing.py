@@ -6,6 +6,8 @@ another. So a cut of one machine takes one cell's hub and the other one's node.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from cluster import faults
 from cluster.calls import Calls
@@ -71,6 +73,42 @@ def test_a_cell_that_starts_again_on_another_machine_keeps_its_calls(cells: Stan
     cells.lose("alpha")
     cells.cell("alpha", before, node)
     cells.publish()
+
+
+def test_a_hub_that_comes_back_after_others_took_its_calls(cells: Standing) -> None:
+    """It still has their segments, and answers them: nothing may come twice."""
+    calls = faults.begin(cells, 60)
+    cells.freeze_hub("alpha", 20)
+    faults.finish(cells, "hub frozen for 20 s", calls)
+
+
+def test_a_client_that_one_hub_does_not_hear(cells: Standing) -> None:
+    """The hub and its node see each other all the time."""
+    calls, hub = faults.begin(cells, 60), cells.hubs["alpha"]
+    rule = ("INPUT", "--source", cells.client.address, "--jump", "DROP")
+    hub.run("iptables", "--append", *rule)
+    time.sleep(20)
+    hub.run("iptables", "--delete", *rule)
+    faults.finish(cells, "hub does not hear the client for 20 s", calls)
+
+
+def test_files_of_a_cell_lost_for_good_are_taken_over(cells: Standing) -> None:
+    calls = Calls(cells.client, cells.profile, 900, cells.options)
+    calls.running()
+    cells.lose("alpha")
+    faults.finish(cells, "cell lost for good, files", calls)
+    cells.cell("alpha", cells.hubs["alpha"], cells.nodes["alpha"])
+
+
+def test_cells_that_are_lost_in_turn(cells: Standing) -> None:
+    """Calls go from alpha to beta and back to an alpha that knows nothing of them."""
+    calls = faults.begin(cells, 75)
+    for name in ("alpha", "beta"):
+        at = cells.lose(name)
+        calls.answers(at, 40, cells.calls_of(name))
+        cells.cell(name, cells.hubs[name], cells.nodes[name])
+        time.sleep(5)
+    faults.finish(cells, "cells lost in turn", calls)
 
 
 def test_a_cell_lost_for_good_is_taken_over(cells: Standing) -> None:

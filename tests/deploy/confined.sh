@@ -1,9 +1,12 @@
 #!/bin/sh
 # confined.sh ROOT [SOURCE:TARGET[:ro]]... -- COMMAND...: runs a command in the root of an image as the
 # chart and compose.yaml do: read-only, /tmp a tmpfs, user 10001, no capabilities, no new privileges.
-# Begins in mount and pid namespaces of its own: unshare --mount --pid --ipc --fork --kill-child.
+# The image stays as it is. Begins in namespaces of its own: unshare --mount --pid --ipc --fork --kill-child
 set -eu
-root=$1
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/layer /mnt/work /mnt/root
+mount -t overlay overlay -o "lowerdir=$1,upperdir=/mnt/layer,workdir=/mnt/work" /mnt/root
+root=/mnt/root
 shift
 while [ "$1" != -- ]; do
   source=${1%%:*} target=${1#*:}
@@ -14,8 +17,7 @@ while [ "$1" != -- ]; do
   shift
 done
 shift
-mount --rbind "$root" "$root"
-mount -o remount,bind,ro "$root"
+mount -o remount,ro "$root"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"

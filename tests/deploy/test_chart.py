@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,9 @@ def test_the_map_names_hubs_that_exist(resources: list[Resource]) -> None:
             ] == [9000, 9001]
 
 
+GATEWAY = {"abhinaya-input", "abhinaya-reader", "abhinaya-tls", "abhinaya-tokens"}
+
+
 def test_each_secret_is_mounted_where_it_belongs_and_nowhere_else(
     pods: list[tuple[str, Resource]],
 ) -> None:
@@ -167,8 +171,8 @@ def test_each_secret_is_mounted_where_it_belongs_and_nowhere_else(
         "call-abhinaya-a-s2": {"abhinaya-node"},
         "call-abhinaya-b-asr": {"abhinaya-node"},
         "call-abhinaya-b-s2": {"abhinaya-node"},
-        "call-abhinaya-gateway-main": {"abhinaya-operator", "abhinaya-tls", "abhinaya-tokens"},
-        "call-abhinaya-gateway-next": {"abhinaya-operator", "abhinaya-tls", "abhinaya-tokens"},
+        "call-abhinaya-gateway-main": GATEWAY,
+        "call-abhinaya-gateway-next": GATEWAY,
         "call-abhinaya-input-radio": {"abhinaya-input"},
     }
     secrets: dict[str, set[str]] = {}
@@ -300,6 +304,10 @@ def test_who_reaches_whom(resources: list[Resource], pods: list[tuple[str, Resou
         ("ingress-nginx", "https"),
         ("monitoring", "https"),
     }
+    for policy in policies:
+        inner = policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        assert ("Egress" in policy["policyTypes"]) == (inner in ("hub", "node"))
+        assert inner != "hub" or "egress" not in policy, "a hub calls nobody"
     for policy in policies:  # what a node has heard can go to its hub alone
         target = policy["podSelector"]["matchLabels"]
         if target["app.kubernetes.io/component"] == "node":
@@ -307,6 +315,27 @@ def test_who_reaches_whom(resources: list[Resource], pods: list[tuple[str, Resou
             to = hub["to"][0]["podSelector"]["matchLabels"]
             assert to == {**target, "app.kubernetes.io/component": "hub"}
             assert {port["port"] for port in dns["ports"]} == {53}
+
+
+def test_a_cell_is_scaled_by_its_own_oldest_segment(resources: list[Resource]) -> None:
+    """By a figure that a gateway has; without it nothing changes, for 0 would end nodes."""
+    described = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    row = next(
+        line for line in described.splitlines() if "`abhinaya_hub_oldest_task_seconds`" in line
+    )
+    known = {*re.findall(r"`(\w+)`", row.split("|")[3]), "namespace"}
+    for resource in resources:
+        if resource["kind"] == "ScaledObject":
+            (trigger,) = resource["spec"]["triggers"]
+            cell = resource["metadata"]["labels"]["abhinaya-cell"]
+            query = trigger["metadata"]["query"]
+            found = dict(re.findall(r'(\w+)=~?"([^"]+)"', query))
+            assert query.startswith("max(abhinaya_hub_oldest_task_seconds{")
+            assert found == {"namespace": "voice", "cell": cell, "service": "asr|S1"}
+            assert set(found) <= known
+            assert trigger["metricType"] == "Value"
+            assert trigger["metadata"]["ignoreNullValues"] == "false"
+            assert float(trigger["metadata"]["threshold"]) > 0
 
 
 def test_a_change_of_the_map_starts_no_pod_again(
@@ -334,7 +363,7 @@ def test_a_profile_of_ones_own_goes_to_all(tmp_path: Path) -> None:
         ({"cells": [{"name": "a", "key": "short"}]}, "/cells/0/key"),
         ({"cells": [{"name": "a", "key": KEYS["a"], "stat": "open"}]}, "'stat' not allowed"),
         ({"epoch": 0}, "/epoch"),
-        ({"gateway": {"role": "reader"}}, "/gateway/role"),
+        ({"gateway": {"storage": "much"}}, "/gateway/storage"),
         ({"services": {"asr": {**SERVICE, "gpus": 0.5}}}, "/services/asr/gpus"),
         ({"profile": "file"}, "profileFile"),
         ({"ingress": {"enabled": True}}, "ingress.host"),

@@ -107,6 +107,12 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             raise not_found("the job")
         return found
 
+    async def cancel(ask: Ask) -> Job:
+        found = requests.cancel(ask.request.path_params["job"])
+        if found is None:
+            raise not_found("the job")
+        return found
+
     async def listed(_: Ask) -> Jobs:
         return Jobs(requests.jobs())
 
@@ -119,6 +125,13 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         status=202,
         refusals=(422, 503),
     )
+    cancelling = Operation(
+        "Cancel a job; it ends soon, and keeps the verdicts that it has",
+        "ingest",
+        answer=Job,
+        status=202,
+        refusals=(404, 409),
+    )
     return [
         Endpoint("POST", "/v1/files", access, adding, add),
         Endpoint("GET", "/v1/files", access, Operation("List the jobs", answer=Jobs), listed),
@@ -129,6 +142,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             Operation("Show a job", answer=Job, refusals=(404,)),
             one,
         ),
+        Endpoint("DELETE", "/v1/files/{job}", access, cancelling, cancel),
     ]
 
 

@@ -21,7 +21,7 @@ _MEANING: Final = {
     401: "the token or the session is missing, unknown or over",
     403: "the role is too low, or the request comes from another site",
     404: "unknown",
-    409: "somebody else was first",
+    409: "somebody else was first, or it is over",
     413: "the body is too long",
     415: "the body has another type of content",
     422: "the input cannot be used",

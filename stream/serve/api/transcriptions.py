@@ -10,7 +10,7 @@ import math
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.responses import PlainTextResponse, Response
@@ -21,7 +21,7 @@ from abhinaya.stream.serve.api.endpoint import Ask, Endpoint, File, Operation
 from abhinaya.stream.serve.api.files import is_form, keep, received
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.errors import ApiError, answer
-from abhinaya.stream.sinks.export.formats import export
+from abhinaya.stream.sinks.export.cues import captions
 from abhinaya.stream.sources.base import InputConfig
 
 Format = Literal["json", "verbose_json", "text", "srt", "vtt"]
@@ -33,6 +33,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     file: File
     model: str = ""
     """Any name: the profile of the gateway decides."""
+    language: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    """That of the transcriber, if it has one; it cannot be set for one recording."""
     response_format: Format = "json"
     stream: bool = False
     """Must be false: the answer comes as a whole."""
@@ -97,12 +99,14 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
             if fields.stream:
                 remedy = "leave `stream` out; WS /v1/listen and WS /v1/events answer at once"
                 raise ApiError(422, "input", "a transcription is not streamed", remedy)
+            _check_language(fields.language, gateway.language)
             job = await keep(gateway, upload, "", InputConfig(""))
         await asyncio.shield(asyncio.wrap_future(gateway.requests.over_of(job.id)))
         over = gateway.requests.job(job.id)
-        if over is None or over.state == "failed":
-            reason = over.error if over else "its job is unknown"
-            raise ApiError(422, "input", reason, "send audio: wav, mp3, ogg, flac, m4a, webm")
+        if over is None or over.state == "cancelled":
+            raise ApiError(422, "input", "its job was cancelled", "send it again")
+        if over.state == "failed":
+            raise ApiError(422, "input", over.error, "send audio: wav, mp3, ogg, flac, m4a, webm")
         return await asyncio.to_thread(_answer, gateway, over.streams, fields.response_format)
 
     operation = Operation(
@@ -167,9 +171,21 @@ def _piece(number: int, verdict: dict[str, Any], text: str) -> Piece:
     )
 
 
-def _cues(events: list[bytes], wanted: Format) -> str:
-    with tempfile.TemporaryDirectory(prefix="abhinaya-cues-") as folder:
-        source, target = Path(folder) / "events.jsonl", Path(folder) / f"cues.{wanted}"
-        source.write_bytes(b"\n".join(events) + b"\n")
-        export(source, target)
-        return target.read_text("utf-8")
+def _cues(events: list[bytes], wanted: Literal["srt", "vtt"]) -> str:
+    with tempfile.NamedTemporaryFile(prefix="abhinaya-cues-") as file:
+        file.write(b"\n".join(events) + b"\n")
+        file.flush()
+        return captions(Path(file.name), wanted)
+
+
+def _check_language(wanted: str, known: str) -> None:
+    """Refuse a language that would have no effect; `known` is that of the transcriber."""
+    if wanted.lower() in ("", known):
+        return
+    if known:
+        reason = f"the transcriber of this gateway knows only `{known}`"
+        remedy = "leave `language` out, or let the gateway serve a multilingual model"
+    else:
+        reason = "the transcriber finds the language itself; it cannot be set for one recording"
+        remedy = "leave `language` out, or set asr.options.language for all recordings"
+    raise ApiError(400, "parameter", f"field `language`: {reason}", remedy)

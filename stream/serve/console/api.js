@@ -79,6 +79,7 @@ export const api = {
   },
   demo: () => post("/v1/files", { demo: true }),
   upload: (form) => ask("/v1/files", { method: "POST", body: form }),
+  cancel: (id) => ask(`/v1/files/${encodeURIComponent(id)}`, { method: "DELETE" }),
   job: (id) => ask(`/v1/files/${encodeURIComponent(id)}`),
   /** Return what is missing before speech can be judged. A gateway that is not ready answers with 503. */
   async missing() {

@@ -4,14 +4,16 @@ import { api } from "./api.js";
 import { Problem } from "./parts.js";
 
 const POLL_MS = 1000;
-const STATES = { waiting: "waits for its turn", running: "is being labelled", done: "is labelled", failed: "failed" };
+const STATES = { waiting: "waits for its turn", running: "is being labelled", done: "is labelled", failed: "failed", cancelled: "was cancelled" };
+
+const goesOn = (job) => job && (job.state === "waiting" || job.state === "running");
 
 export function Upload() {
   const [job, setJob] = useState(null);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
   useEffect(() => {
-    if (!job || job.state === "done" || job.state === "failed") return undefined;
+    if (!goesOn(job)) return undefined;
     const timer = setTimeout(() => api.job(job.id).then(setJob, setProblem), POLL_MS);
     return () => clearTimeout(timer);
   }, [job]);
@@ -30,5 +32,6 @@ export function Upload() {
       <label class="field">Names of split channels <input name="channel_names" value="agent,customer" /></label>
       <button class="primary" disabled=${busy}>${busy ? "Sending" : "Label it"}</button></form>
     <p role="status">${job && html`${job.name} ${STATES[job.state]}${job.error ? `: ${job.error}` : ""}. ${job.streams.length > 0 && html`<a href=${`#/call/${job.streams[0]}`}>Open it</a>`}`}</p>
+    ${goesOn(job) && html`<button onClick=${() => api.cancel(job.id).then(setJob, setProblem)}>Cancel</button>`}
     <${Problem} error=${problem} /></section>`;
 }

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from abhinaya.stream.serve.app import Gateway
 from abhinaya.stream.serve.errors import answer
 from abhinaya.stream.serve.limits import PROXIED
-from abhinaya.stream.serve.server import is_loopback
+from abhinaya.stream.wire.sockets import is_loopback
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 PROBES: Final = ("/healthz", "/readyz")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from abhinaya.models.labels import LABELS
 from abhinaya.models.text import clean, one_line
@@ -34,6 +34,18 @@ def srt(source: Path, target: Path) -> None:
     """Write SubRip."""
     cues = enumerate(map(_srt_cue, segments(source)), start=1)
     _write(target, (f"{number}\n{cue}" for number, cue in cues))
+
+
+def captions(source: Path, kind: Literal["srt", "vtt"]) -> str:
+    """Return SubRip or WebVTT of a file with one stream, which stays unnamed."""
+    point, head = (",", "") if kind == "srt" else (".", "WEBVTT\n\n")
+    found = []
+    for number, row in enumerate(segments(source), start=1):
+        start, end = _span_ms(row)
+        text = _plain(row).replace("-->", "→")
+        text = text.translate(_MARKUP) if kind == "srt" else _escaped(text)
+        found.append(f"{number}\n{_clock(start, point)} --> {_clock(end, point)}\n{text}\n\n")
+    return head + "".join(found)
 
 
 def rttm(source: Path, target: Path) -> None:

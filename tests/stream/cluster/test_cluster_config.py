@@ -91,6 +91,12 @@ def test_what_is_left_out_comes_from_the_profile(tmp_path: Path) -> None:
         (RAY.replace('["m2"]', '["m1"]'), ["no hub runs on the head"]),
         (RAY.replace("[ray]", "[ray]\nports=[1]\nreddis=''"), ["ray.reddis is not a setting"]),
         (RAY.replace("[ray]", "[ray]\nports=[1]"), ["ray.ports = [1] does not fit"]),
+        (RAY.replace("[ray]", "[ray]\nport=10200"), ["without ray.port = 10200"]),
+        (RAY.replace("[ray]", "[ray]\nredis='10.0.0.9:6379'"), ["is open to the network"]),
+        (RAY.replace("[ray]", "[ray]\nredis='here'"), ["write HOST:PORT"]),
+        (TWO + "[gateway]\nport=7103\nhost='0.0.0.0'", ["7103 is a port of the hub of cell b",
+                                                       "is open to the network: set tls_cert"]),
+        (TWO + "[gateway]\ntls_key='k'", ["TLS needs a certificate and its key"]),
     ],
 )  # fmt: skip
 def test_every_fault_is_named_at_once(text: str, faults: list[str]) -> None:

@@ -223,6 +223,22 @@ def test_the_map_says_gone_before_anything_stops_and_the_hub_stops_last() -> Non
     assert world.controller.over
 
 
+def test_the_gateway_lives_as_long_as_a_cell_has_calls() -> None:
+    world = World(cluster("a", more="[gateway]\ncpus = 0.5\n"))
+    world.pass_time(1)
+    assert "gateway" not in world.played, "it needs a map"
+    world.pass_time(6)
+    assert world.played["gateway"].placed.stage == "running"
+    world.fronts = {"a"}
+    world.controller.wishes = Wishes(down="drain")
+    world.pass_time(30)
+    assert "gateway" in world.played
+    world.fronts = set()
+    world.pass_time(30)
+    assert world.controller.over
+    assert world.played == {}
+
+
 def test_down_now_waits_for_nobody() -> None:
     world = World(cluster("a")).pass_time(6)
     world.fronts = {"a"}
@@ -323,7 +339,8 @@ def test_a_death_is_reported_at_once_and_a_service_without_nodes_is_given_up() -
     world.pass_time(5)
     world.give_up("a.asr.0")
     world.pass_time(5)
-    (_, report) = world.reports
+    (_, killed, report) = world.reports
+    assert not killed.died.final
     assert report.died.services == ("asr", "S1", "T2", "ST1")
     assert "a.asr.0 was given up: cannot work" in world.controller.faults["a.asr.0"]
     assert world.states() == {"a": "open"}, "running calls go on without its answers"
@@ -332,7 +349,7 @@ def test_a_death_is_reported_at_once_and_a_service_without_nodes_is_given_up() -
     assert world.controller.faults == {}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_after_any_misfortune_all_wanted_cells_are_open_with_their_nodes(
     data: st.DataObject,

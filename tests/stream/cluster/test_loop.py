@@ -16,7 +16,7 @@ from abhinaya.stream.cluster.config import Cluster
 from abhinaya.stream.cluster.load import parse
 from abhinaya.stream.cluster.main import Loop, run
 from abhinaya.stream.cluster.state import State, fault_of_change
-from abhinaya.stream.errors import ConfigError, NetworkError
+from abhinaya.stream.errors import ConfigError, NetworkError, ProcessError
 from abhinaya.stream.run.placement.base import Machine, Placed, Process
 
 A = "[[cells]]\nname = 'a'\nport = 23600\n"
@@ -32,13 +32,15 @@ class Engine:
 
     def __init__(self) -> None:
         self.placed: dict[str, Placed] = {}
-        self.away = False
+        self.away = self.broken = False
         self.closed: list[bool] = []
 
     def machines(self) -> Sequence[Machine]:
         return (Machine("m", "127.0.0.1", 4.0, 0.0),)
 
     def start(self, process: Process) -> None:
+        if self.broken:
+            raise ProcessError(process.name, "cannot be started: no room on the disk")
         self.placed[process.name] = Placed(process.name, "running", "m", "127.0.0.1", "1")
 
     def move(self, name: str, hub: str) -> None:
@@ -101,6 +103,13 @@ def test_commands_are_obeyed_and_what_happens_is_written_and_said_once(desk: Des
     assert [t for t in desk.said if "engine" in t] == [
         "the engine: does not answer", "over: the engine: does not answer",
     ]  # fmt: skip
+    desk.engine.broken = True
+    desk.state.write_wishes(Wishes(scale={"asr": 3}))
+    desk.turn(2)
+    assert desk.status().faults == ("a.asr.2: cannot be started: no room on the disk",)
+    desk.engine.broken = False
+    desk.turn(2)
+    assert "a.asr.2" in desk.engine.placed
     text = "\n".join(show.lines(desk.status(), desk.status().time + 60, False))
     assert "no controller runs; its last status is 60 s old" in text
     assert "machine m: 127.0.0.1, 4 CPU, 0 GPU" in text

@@ -5,8 +5,10 @@ Each segment comes out once, whatever happens, and the run ends by itself.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,8 +18,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from proxy import Mode, Proxy
+from pushed_run import LINEAR, until
 from standing_hub import HUB, Collector, wait_for
 
 from abhinaya.bench.null_nodes import NEEDS, null_config, null_node
@@ -27,8 +31,10 @@ from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
+from abhinaya.stream.serve.calls import Call, CallError, Calls
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import SuperviseConfig, VadConfig
+from abhinaya.stream.sources import open_source as sound_of
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.keys import Keys, make_keys, read_public
@@ -36,7 +42,7 @@ from abhinaya.stream.wire.messages import Gap, Status, StreamEnded, Verdict
 
 pytestmark = pytest.mark.processes
 
-TAKE_OVER_S = 2.0
+TAKE_OVER_S = 3.0
 CONFIG = replace(
     null_config(),
     vad=VadConfig(max_segment_s=1.0, cut_search_s=0.5),
@@ -140,6 +146,9 @@ class Watch(Collector):
         if status is None:
             self.lost.append(cell)
 
+    def ended(self, stream: str) -> bool:
+        return any(isinstance(e, StreamEnded) and e.stream == stream for e in self.events)
+
 
 def listen(cells: Cells, watch: Watch, speech: Path, keys: Keys | None = None) -> int:
     """Process the speech as each of the inputs; return the exit code."""
@@ -209,7 +218,7 @@ def damage(cells: Cells) -> None:
     (cells.folder / "cells.json").write_text("{")
 
 
-LONG = 2 * TAKE_OVER_S
+LONG = 2.0 + TAKE_OVER_S
 ONE, BOTH = ["a>b"], ["a>b", "b>a"]
 
 
@@ -338,3 +347,52 @@ def test_without_any_cell_the_run_waits_and_then_ends_in_order(cells: Cells, spe
         assert isinstance(gap, Gap)
         assert isinstance(end, StreamEnded)
         assert "none answers" in end.reason
+
+
+@pytest.mark.slow
+def test_pushed_calls_leave_a_lost_cell_and_return_to_it(cells: Cells, speech: Path) -> None:
+    names = NAMES[:4]
+    watch = Watch(6, lambda: then(cut("reset"), LONG, cut("pass"))(cells))
+    failed: list[BaseException] = []
+
+    def push() -> None:
+        until(lambda: set(run.cells.answering) == {"a", "b"}, "both hubs")
+        heard = np.concatenate([c.samples for c in sound_of(InputConfig(str(speech))).chunks()])
+        sound, lines = (32767 * heard).astype("<i2").tobytes(), []
+        for name in names:
+            until(lambda name=name: opened(name, lines), "a push front")  # type: ignore[misc]
+        begun = time.monotonic()
+        for start in range(0, len(sound), 640):
+            for line in lines:
+                line.feed(0, sound[start : start + 640])
+            time.sleep(max(0.0, begun + start / 32_000 - time.monotonic()))
+        for line in lines:
+            line.close()
+        until(lambda: all(watch.ended(name) for name in names), "the ends")
+
+    def opened(name: str, lines: list[Call]) -> bool:
+        with contextlib.suppress(CallError):
+            lines.append(calls.open(name, ("",), LINEAR, source="test"))
+        return bool(lines) and lines[-1].name == name
+
+    def body() -> None:
+        try:
+            push()
+        except BaseException as error:
+            failed.append(error)
+        signal.raise_signal(signal.SIGTERM)
+
+    with run_directory() as directory:
+        calls = Calls(directory)
+        plan = Plan(CONFIG, (), open_source(str(cells.path), {}), calls=calls)
+        run = Run(plan, directory, [watch], watch)
+        calls.divide(run.cells)
+        threading.Thread(target=body, daemon=True).start()
+        assert run.run() == 0
+        calls.close()
+    assert not failed, failed
+    items = [[(i.start, i.end) for i in watch.of(name)[:-1]] for name in names]  # type: ignore[union-attr]
+    assert all(len(found) >= 8 and found == items[0] for found in items), items
+    assert not [e for e in watch.events if isinstance(e, Gap)]
+    moves = [t.split(" (")[0] for t in watch.troubles if "go on in" in t]
+    assert moves[:2] == [f"the calls of cell {x} go on in cell {y}" for x, y in ("ab", "ba")]

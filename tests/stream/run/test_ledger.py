@@ -230,3 +230,23 @@ def test_a_new_hub_counts_from_one_again() -> None:
     assert taken(inbox, 2, hub="2") == []
     assert inbox.incomplete
     assert taken(inbox, 1, 2, hub="2") == [1, 2]
+
+
+@given(st.data())
+def test_two_hubs_that_know_a_stream_bring_out_each_item_once_and_in_order(
+    data: st.DataObject,
+) -> None:
+    """The second one begins with what is not written; the first one is late, or comes back."""
+    ledger, written = Ledger(), []
+    total = data.draw(st.integers(1, 8))
+    items = [data.draw(st.sampled_from((fakes.gap, fakes.verdict)))(n) for n in range(total)]
+    items.append(ended(total))
+    reached = data.draw(st.integers(0, total))
+    begin = data.draw(st.integers(0, reached))  # the front may not know yet what is written
+    for item in items[:reached]:
+        written.append(ledger.admit(item))
+    late, others = items[reached : data.draw(st.integers(reached, total + 1))], items[begin:]
+    while late or others:
+        mine = data.draw(st.booleans()) if late and others else bool(late)
+        written.append(ledger.admit((late if mine else others).pop(0)))
+    assert [event for event in written if event is not None] == items

@@ -345,6 +345,18 @@ def test_a_file_cannot_take_the_name_of_a_call(web: Running) -> None:
     assert names == ["listen-a-b", "-", "x-y~2"]
 
 
+def test_a_job_that_waits_is_cancelled_at_once(web: Running) -> None:
+    file = web.gateway.requests.folder / "upload"
+    file.write_bytes(b"RIFF")
+    job = web.gateway.requests.add("a", demo(), file)
+    for _ in range(2):
+        answer = httpx2.delete(f"{web.url}/v1/files/{job.id}", headers=web.bearer)
+        assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert not file.exists()
+    assert not web.gateway.requests.take()
+    assert not web.gateway.requests.cancelled()
+
+
 def test_uploads_leave_room_for_the_history(web: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "RESERVE_BYTES", 2**62)
     assert refusal(web.post("/v1/files", files={"file": ("x.wav", b"RIFF")})) == (503, "disk")

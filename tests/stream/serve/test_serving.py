@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -16,10 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
+from media_server import Radio, site
+from pushed_run import until
 from served import PROGRAM, Served
+from source_fakes import encode
 from websockets.sync.client import connect
+
+from abhinaya.client import Client
+from abhinaya.stream.sources import InputConfig, open_source
 
 pytestmark = pytest.mark.processes
 
@@ -48,6 +56,41 @@ def test_an_upload_becomes_streams_and_is_deleted(served: Served, short_call: Pa
         assert events[0]["type"] == "stream_started"
         assert events[-1]["type"] == "stream_ended"
         assert sum(event["type"] == "verdict" for event in events) >= 3
+
+
+def test_a_job_that_runs_is_cancelled_and_keeps_what_was_said(
+    served: Served, short_call: Path
+) -> None:
+    chunks = open_source(InputConfig(str(short_call))).chunks()
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    talk = io.BytesIO()
+    encode(talk, samples, 16_000, "aac", "adts")
+    paced = {"name": "paced", "realtime": "true", "channels": "split"}
+    client = Client(f"http://127.0.0.1:{served.port}", served.token)
+    with site() as web:
+        web.routes["/talk.aac"] = Radio(talk.getvalue(), 16_000 * talk.tell() / len(samples))
+        files = {"file": ("x.wav", short_call.read_bytes())}
+        jobs = [
+            served.http.post("/files", data=paced, files=files).json()["id"],
+            client.label(web.url("/talk.aac"), name="radio")["id"],
+        ]
+        until(lambda: all(client.job(job)["streams"] for job in jobs), "their streams")
+        other = served.http.post("/files", files=files)
+        begun = time.monotonic()
+        for job in jobs:
+            assert client.cancel(job)["state"] in ("running", "cancelled")
+            client.cancel(job)
+        until(lambda: {client.job(job)["state"] for job in jobs} == {"cancelled"}, "their ends")
+        assert time.monotonic() - begun < 8
+    for job in jobs:
+        for stream in client.job(job)["streams"]:
+            events = client.get(f"/v1/streams/{stream}/events")["events"]
+            assert (events[-1]["type"], events[-1]["reason"]) == ("stream_ended", "interrupted")
+            said = [event for event in events if event["type"] == "verdict"]
+            assert all(event["end_s"] < 20 for event in said), "the rest is a gap"
+    assert served.job(other)["state"] == "done"
+    for gone, status in ((other.json()["id"], 409), ("unknown", 404)):
+        assert served.http.delete(f"/files/{gone}").status_code == status
 
 
 @pytest.mark.parametrize(
@@ -98,7 +141,12 @@ def test_the_published_openai_client_gets_its_formats_and_our_verdicts(
     full = transcribe("verbose_json")
     assert len(full.segments) == len(verdicts) == len(full.model_extra["verdicts"])
     assert 24 < full.duration < 26
-    assert transcribe("srt").count("-->") == len(verdicts)
+    for form in ("srt", "vtt"):
+        cues = transcribe(form)
+        assert cues.count("-->") == len(verdicts)
+        assert "call" not in cues, "the name of the stream is ours"
+    with pytest.raises(openai.BadRequestError, match="knows only `en`"):
+        client.audio.transcriptions.create(model="m", file=b"x", language="de")
     with pytest.raises(openai.UnprocessableEntityError, match="is text, not audio"):
         transcribe("json", b"no audio at all " * 100)
     with pytest.raises(openai.UnprocessableEntityError, match="is not streamed"):
