@@ -121,6 +121,8 @@ class Processes:
             cpus=needs.cpus,
             gpus=needs.gpus,
             machines=needs.machines,
+            # while the head is away, nobody starts elsewhere what was on it
+            never_on_head=self._cluster.config.on_ray and not needs.machines,
         )
 
 
