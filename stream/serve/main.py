@@ -219,7 +219,8 @@ def serve(
     """
     place.check()
     check_retention(config.compliance)
-    config = watched(config)
+    if cells is None:  # hubs that others run have their own interval
+        config = watched(config)
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bind(place.host, place.port)))
