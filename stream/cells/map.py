@@ -8,6 +8,7 @@ from each. All channels of a call have the same cell.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
@@ -20,6 +21,11 @@ from abhinaya.stream.wire.keys import Keys
 
 LARGEST: Final = 1024 * 1024
 """Bytes of a map."""
+
+_ENDPOINT: Final = re.compile(
+    r"tcp://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+(%\w+)?\]):[0-9]{1,5}|ipc://[^\x00-\x1f]+"
+)
+"""What ZeroMQ accepts without an error; whether there is such a host is found out later."""
 
 State = Literal["open", "draining", "gone"]
 """open: takes calls; draining: finishes the calls that it has; gone: is not there any more."""
@@ -108,6 +114,11 @@ def decode(data: bytes, where: object) -> CellMap:
         found = msgspec.json.decode(data, type=CellMap)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NetworkError(f"map of cells {where}", f"cannot be used: {error}") from error
+    for cell in found.cells:
+        if not _ENDPOINT.fullmatch(cell.endpoint):
+            reason = f"has the endpoint {cell.endpoint[:80]!r} for cell {cell.name}"
+            remedy = "write tcp://HOST:PORT, or ipc://DIRECTORY on one machine"
+            raise NetworkError(f"map of cells {where}", reason, remedy)
     for what in ("name", "endpoint"):
         count = Counter(getattr(cell, what) for cell in found.cells if cell.state != "gone")
         if double := [value for value, n in count.items() if n > 1]:

@@ -56,7 +56,7 @@ class ServiceConfig:
     cpus: float = setting(1.0, doc="CPUs that are kept free for a node", least=0)
     gpus: float = setting(0.0, doc="GPUs of a node, for example 0.25", least=0)
     machines: tuple[str, ...] = setting(
-        (), doc="labels of the machines on which its nodes may run (default: all)"
+        (), doc="labels of the machines on which its nodes may run (default: all but the head)"
     )
 
 

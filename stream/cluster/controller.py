@@ -49,7 +49,7 @@ HUB_PATIENCE_S: Final = 5.0
 """Seconds that a hub has to exit."""
 
 
-Phase = Literal["new", "open", "draining", "closing", "gone"]
+Phase = Literal["starting", "open", "draining", "closing", "gone"]
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _Cell:
     """A cell, and what was decided about it."""
 
     name: str
-    phase: Phase = "new"
+    phase: Phase = "starting"
     endpoint: str = ""
     key: str = ""
     idle_since: float | None = None
@@ -165,14 +165,14 @@ class Controller:
         """Keep a cell running; open it when it is complete."""
         hub = seen.placed.get(hub_name(cell.name))
         if cell.phase in ("closing", "gone"):
-            cell.phase = "new"  # it is wanted again; what was asked to stop is replaced
+            cell.phase = "starting"  # it is wanted again; what was asked to stop is replaced
         if cell.phase == "draining":
             cell.phase = "open"
         cell.idle_since = None
         yield from self._ensure(seen, self._processes.hub(config))
         if hub is not None and hub.address:
             yield from self._keep_nodes(seen, cell)
-        if cell.phase == "new" and self._complete(seen, cell, hub):
+        if cell.phase == "starting" and self._complete(seen, cell, hub):
             cell.phase = "open"
 
     def _drain(self, seen: Seen, cell: _Cell, hub: Placed | None) -> Iterator[Action]:
@@ -349,7 +349,7 @@ class Controller:
                 state=cell.phase if cell.phase in ("open", "draining") else "gone",
             )
             for cell in self._cells.values()
-            if cell.phase != "new" and cell.endpoint
+            if cell.phase != "starting" and cell.endpoint
         )
         before = self.cells
         if cells and (before is None or before.cells != cells):

@@ -121,6 +121,8 @@ class Processes:
             cpus=needs.cpus,
             gpus=needs.gpus,
             machines=needs.machines,
+            # while the head is away, nobody starts elsewhere what was on it
+            never_on_head=self._cluster.config.on_ray and not needs.machines,
         )
 
 
@@ -165,7 +167,8 @@ def _text(
         else f"a node of {named.service} waits"
     )
     who = nodes if named.service else "the hub waits"
-    setting = f"services.{named.service}.cpus" if named.service else "hub_cpus"
+    what = "gpus" if gpus > max((gpu for _, gpu in free.values()), default=0.0) else "cpus"
+    setting = f"services.{named.service}.{what}" if named.service else "hub_cpus"
     return (
         f"cell {named.cell}: {who} for room, {_amount(cpus, gpus)} {where}; free: {has or 'none'}; "
         f"add a machine, or lower {setting}"

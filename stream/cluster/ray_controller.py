@@ -56,12 +56,14 @@ class Controller:
         return version()
 
     def _run(self) -> None:
-        from abhinaya.stream.run.placement.ray_placement import RayPlacement, leave
+        from abhinaya.stream.run.placement.ray_connection import leave
+        from abhinaya.stream.run.placement.ray_placement import RayPlacement
 
         while True:
             try:
                 cluster = _cluster(self._state)
-                run(cluster, RayPlacement(cluster.config.name, version()))
+                labels = [machine.label for machine in cluster.config.machines]
+                run(cluster, RayPlacement(cluster.config.name, version(), labels))
                 break
             except AbhinayaError as error:
                 _LOG.error("the controller begins again: %s", error)
@@ -78,7 +80,7 @@ def start(here: Here) -> None:
         NetworkError: Ray does not answer.
 
     """
-    from abhinaya.stream.run.placement.ray_placement import connect, make_one
+    from abhinaya.stream.run.placement.ray_connection import connect, make_one
 
     address = f"{here.machine.address}:{here.ray.port}"
     connect(address, here.temporary, here.machine.address)

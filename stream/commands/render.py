@@ -79,7 +79,7 @@ def _comments(cluster: Cluster, keys: Path) -> Iterator[str]:
     for cell in cluster.config.cells:
         folder = one_line(shlex.quote(str(cell_keys(keys, cell.name))))
         yield f"#   {CREATE} abhinaya-hub-{cell.name} --from-file={folder}"
-    for role in ("node", "operator"):
+    for role in ("node", "input", "reader"):
         file = one_line(shlex.quote(str(client_keys(keys) / f"{role}.key_secret")))
         yield f"#   {CREATE} abhinaya-{role} --from-file={file}"
     for name, service in cluster.services().items():

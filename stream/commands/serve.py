@@ -12,7 +12,7 @@ from typing import Final
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import naming_the_extra
 from abhinaya.models.text import say
-from abhinaya.stream.commands.stream import add_cells, add_keys, hubs_of
+from abhinaya.stream.commands.stream import add_cells, add_keys, hubs_of, keys_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
@@ -67,6 +67,7 @@ def _serve(argv: Sequence[str]) -> int:
             Said(),
             cells=cells,
             keys=keys,
+            reader=keys_of(args.keys, args.reader_key or args.key_name),
             accept_noncommercial=args.accept_noncommercial,
             plays_demo=args.demo,
             more=more,
@@ -190,4 +191,9 @@ def _parser() -> Parser:
     hubs.add_argument("--join", metavar="ENDPOINT", help="use a running hub, and read its events")
     add_cells(hubs)
     add_keys(run)
+    run.add_argument(
+        "--reader-key",
+        metavar="NAME",
+        help="key with which the runs of others are read, if that of --key-name has the role input",
+    )
     return parser

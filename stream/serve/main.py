@@ -193,6 +193,7 @@ def serve(
     *,
     cells: CellSource | None = None,
     keys: Keys | None = None,
+    reader: Keys | None = None,
     accept_noncommercial: bool = False,
     plays_demo: bool = False,
     more: Sequence[Sink] = (),
@@ -206,6 +207,7 @@ def serve(
         observer: shows the state of the processes.
         cells: the hubs that others run; None: start one.
         keys: for these hubs.
+        reader: the keys with which the runs of others are read there.
         accept_noncommercial: whether models may have a licence that forbids commercial use.
         plays_demo: whether to play the demo call at once.
         more: further sinks.
@@ -217,7 +219,8 @@ def serve(
     """
     place.check()
     check_retention(config.compliance)
-    config = watched(config)
+    if cells is None:  # hubs that others run have their own interval
+        config = watched(config)
     senders = open_senders(config.rules, environment)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bind(place.host, place.port)))
@@ -253,7 +256,9 @@ def serve(
             held.callback(server.stop)
             if cells is not None:
                 hubs, take = run.cells, taking(board, metrics)
-                others = OtherRuns(lambda: hubs.follow.cells, keys, run.id, take, observer.trouble)
+                others = OtherRuns(
+                    lambda: hubs.follow.cells, reader, run.id, take, observer.trouble
+                )
                 held.enter_context(closing(others))
                 board.watch(others.check)
             server.start()

@@ -84,8 +84,9 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
         if len(os.fsencode(directory / "sinks")) > MAX_PATH:
             raise NetworkError(base, "is longer than a socket's path may be", "use a shorter one")
         return
-    parts = urlsplit(base)
+    parts = urlsplit("")
     try:
+        parts = urlsplit(base)
         port, host = parts.port, parts.hostname
     except ValueError:
         port = host = None

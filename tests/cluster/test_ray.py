@@ -16,6 +16,7 @@ from placement_contract import PlacementContract, hub
 from abhinaya.models.command_line import version
 from abhinaya.stream.cluster import ray_settings
 from abhinaya.stream.cluster.ray_machine import RayHere, keep
+from abhinaya.stream.cluster.ray_token import check_token
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.run.placement.base import Placement
 
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.cluster
 
 AGAIN_S = 6.0
 """Issue: a node or a hub that is killed answers again within this time."""
-HEAD_AGAIN_S = 30.0
 
 
 @pytest.fixture(scope="class")
@@ -31,6 +31,7 @@ def ray_here() -> Iterator[RayHere]:
     """Start Ray, and connect this process to it."""
     with short_folder() as folder:
         machine = here(folder)
+        check_token(machine.token_file, make=True)
         started = RayHere(machine)
         started.prepare()
         try:
@@ -39,7 +40,7 @@ def ray_here() -> Iterator[RayHere]:
             with pytest.MonkeyPatch.context() as patch:
                 for key, value in environment.items():
                     patch.setenv(key, value)
-                from abhinaya.stream.run.placement.ray_placement import connect, leave
+                from abhinaya.stream.run.placement.ray_connection import connect, leave
 
                 address = f"{machine.machine.address}:{machine.ray.port}"
                 connect(address, machine.temporary, machine.machine.address)
@@ -109,6 +110,7 @@ def parent(pid: int) -> int:
 
 def test_ray_is_started_again_when_its_head_dies_and_ends_without_a_rest() -> None:
     with short_folder() as folder:
+        check_token(here(folder).token_file, make=True)
         kept, stop, said = RayHere(here(folder)), threading.Event(), list[str]()
         kept.prepare()
         joined = threading.Event()
@@ -118,10 +120,8 @@ def test_ray_is_started_again_when_its_head_dies_and_ends_without_a_rest() -> No
             assert joined.wait(60)
             joined.clear()
             (server,) = [pid for pid, name in kept.processes() if name == "gcs_server"]
-            began = time.monotonic()
             os.kill(server, signal.SIGKILL)
             assert joined.wait(60)
-            assert time.monotonic() - began < HEAD_AGAIN_S
             assert said == ["Ray's gcs_server has ended; starting Ray again"]
             with pytest.raises(AbhinayaError, match="runs already"):
                 RayHere(here(folder)).prepare()

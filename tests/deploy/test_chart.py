@@ -158,6 +158,9 @@ def test_the_map_names_hubs_that_exist(resources: list[Resource]) -> None:
             ] == [9000, 9001]
 
 
+GATEWAY = {"abhinaya-input", "abhinaya-reader", "abhinaya-tls", "abhinaya-tokens"}
+
+
 def test_each_secret_is_mounted_where_it_belongs_and_nowhere_else(
     pods: list[tuple[str, Resource]],
 ) -> None:
@@ -168,8 +171,8 @@ def test_each_secret_is_mounted_where_it_belongs_and_nowhere_else(
         "call-abhinaya-a-s2": {"abhinaya-node"},
         "call-abhinaya-b-asr": {"abhinaya-node"},
         "call-abhinaya-b-s2": {"abhinaya-node"},
-        "call-abhinaya-gateway-main": {"abhinaya-operator", "abhinaya-tls", "abhinaya-tokens"},
-        "call-abhinaya-gateway-next": {"abhinaya-operator", "abhinaya-tls", "abhinaya-tokens"},
+        "call-abhinaya-gateway-main": GATEWAY,
+        "call-abhinaya-gateway-next": GATEWAY,
         "call-abhinaya-input-radio": {"abhinaya-input"},
     }
     secrets: dict[str, set[str]] = {}
@@ -360,7 +363,7 @@ def test_a_profile_of_ones_own_goes_to_all(tmp_path: Path) -> None:
         ({"cells": [{"name": "a", "key": "short"}]}, "/cells/0/key"),
         ({"cells": [{"name": "a", "key": KEYS["a"], "stat": "open"}]}, "'stat' not allowed"),
         ({"epoch": 0}, "/epoch"),
-        ({"gateway": {"role": "reader"}}, "/gateway/role"),
+        ({"gateway": {"storage": "much"}}, "/gateway/storage"),
         ({"services": {"asr": {**SERVICE, "gpus": 0.5}}}, "/services/asr/gpus"),
         ({"profile": "file"}, "profileFile"),
         ({"ingress": {"enabled": True}}, "ingress.host"),

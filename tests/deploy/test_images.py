@@ -79,7 +79,7 @@ def test_each_key_is_where_it_belongs() -> None:
     assert {name: keys for name, keys in secrets.items() if keys} == {
         "hub": {"cells/a"},
         "asr": {"clients/node.key_secret", "cells/a/hub.key"},
-        "gateway": {"clients/operator.key_secret", "cells/a/hub.key"},
+        "gateway": {"clients/input.key_secret", "clients/reader.key_secret", "cells/a/hub.key"},
     }
     assert COMPOSE["networks"]["cell"]["internal"] is True
 

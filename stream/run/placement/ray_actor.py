@@ -48,6 +48,9 @@ class Report:
     version: str
     """Of our package there. If it is not that of the controller, nothing was started."""
     placed: Placed | None
+    module: str = ""
+    cpus: float = 0.0
+    gpus: float = 0.0
 
 
 class Runner:
@@ -71,7 +74,7 @@ class Runner:
         machine = Machine(self._machine, os.environ[ADDRESS], math.inf, math.inf)
         directory = Path(os.environ[DIRECTORY]) / process.name
         directory.mkdir(mode=0o700, exist_ok=True)
-        self._name = process.name
+        self._name, self._needs = process.name, (process.module, process.cpus, process.gpus)
         self._placed = Placed(process.name, "starting", machine.label, machine.address)
         self._local = Local(directory, decode(process.config).supervise, (machine,))
         self._local.start(process)
@@ -90,7 +93,9 @@ class Runner:
 
     def report(self) -> Any:
         """Return a `Report`, as values of Python's own types."""
-        return msgspec.to_builtins(Report(os.getpid(), self._machine, self._version, self._placed))
+        needs = () if self._placed is None else self._needs
+        report = Report(os.getpid(), self._machine, self._version, self._placed, *needs)
+        return msgspec.to_builtins(report)
 
     def move(self, hub: str) -> None:
         """Let the child connect to a hub at another endpoint."""

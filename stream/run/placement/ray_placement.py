@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
-from abhinaya.models.text import one_line
-from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.run.placement.base import Machine, Placed, Process, Stage
 from abhinaya.stream.run.placement.ray_actor import (
     HEAD_LABEL,
@@ -24,6 +21,7 @@ from abhinaya.stream.run.placement.ray_actor import (
     Runner,
     packed,
 )
+from abhinaya.stream.run.placement.ray_connection import namespace, short, speaking
 
 WAIT_S: Final = 0.1
 """Seconds that a look may wait for the actors' answers."""
@@ -31,8 +29,8 @@ AGAIN_S: Final = 2.0
 """Seconds after which an actor is asked again to stop: it may have been started again."""
 STARTS_S: Final = 5.0
 """Seconds in which an actor starts where there is room; one that takes longer waits for room."""
-STARTED_S: Final = 60.0
-"""Seconds in which an actor that needs no room must answer."""
+JOIN_S: Final = 20.0
+"""Seconds that the expected machines have to join before actors are made without them."""
 LATE_S: Final = 10.0
 """Seconds beyond its patience after which an actor that was asked to stop is killed."""
 
@@ -41,7 +39,8 @@ LATE_S: Final = 10.0
 class _Held:
     """An actor, and what is known of it."""
 
-    actor: Any
+    actor: Any = None
+    """None before it is made."""
     process: Process | None = None
     """None if an earlier controller has started it."""
     answer: Any = None
@@ -54,6 +53,8 @@ class _Held:
     dead: bool = False
     since: float = field(default_factory=time.monotonic)
     """Since when there is no report."""
+    home: str = ""
+    """The machine on which it shall run if it can."""
     stop_by: float | None = None
     asked_at: float = 0.0
 
@@ -64,16 +65,18 @@ class RayPlacement:
     Args:
         cluster: name of the cluster; Ray may serve several.
         version: of our package: machines with another one are not used.
+        expected: labels of the machines that should join: at the beginning they get some time.
 
     """
 
-    def __init__(self, cluster: str, version: str) -> None:
+    def __init__(self, cluster: str, version: str, expected: Collection[str] = ()) -> None:
         self._version = version
+        self._expected, self._began = frozenset(expected), time.monotonic()
         self._namespace = f"{namespace(cluster)}/{version}"
         self._held: dict[str, _Held] = {}
         self._refused: dict[str, str] = {}
         """Machine whose package was exchanged while Ray ran -> its version."""
-        with _speaking():
+        with speaking():
             for found in ray.util.list_named_actors(all_namespaces=True):
                 place, name = found["namespace"], found["name"]
                 if place.startswith(f"{namespace(cluster)}/"):
@@ -86,7 +89,7 @@ class RayPlacement:
     def machines(self) -> Sequence[Machine]:
         """Return the machines that have joined, also those that are lost."""
         found: dict[str, Machine] = {}
-        with _speaking():
+        with speaking():
             nodes = ray.nodes()
         for node in nodes:
             labels = node["Labels"]
@@ -110,17 +113,15 @@ class RayPlacement:
         if held is not None:
             before = held.before + 1
             self._kill(held)
-        with _speaking():
-            actor = self._create(process)
-        self._held[process.name] = _Held(actor, process, before=before)
+        self._held[process.name] = _Held(process=process, before=before)
 
     def move(self, name: str, hub: str) -> None:
         """Let a process connect to a hub at another endpoint."""
         held = self._held.get(name)
-        if held is not None and not held.dead:
-            if held.process is not None:
-                held.process = replace(held.process, hub=hub)
-            with _speaking():
+        if held is not None and held.process is not None:
+            held.process = replace(held.process, hub=hub)
+        if held is not None and held.actor is not None and not held.dead:
+            with speaking():
                 held.actor.move.remote(hub)
 
     def stop(self, name: str, patience_s: float) -> None:
@@ -131,12 +132,14 @@ class RayPlacement:
 
     def look(self, now: float) -> Mapping[str, Placed]:
         """Return the state of every process; Ray restarts what is due."""
-        with _speaking():
+        with speaking():
             machines = {machine.label: machine for machine in self.machines()}
             self._ask()
-            for name, held in list(self._held.items()):
+            for held in self._held.values():
                 if held.report is not None and held.report.version != self._version:
-                    self._refuse(name, held, held.report)
+                    self._refuse(held, held.report)
+                if held.actor is None and held.stop_by is None and self._may_create(now, machines):
+                    self._create(held, machines.values())
             found = {name: self._placed(name, h, machines) for name, h in self._held.items()}
             for name, placed in list(found.items()):
                 held = self._held[name]
@@ -153,8 +156,18 @@ class RayPlacement:
 
     # --- how it works -----------------------------------------------------------------------------
 
-    def _create(self, process: Process) -> Any:
-        return (
+    def _may_create(self, now: float, machines: Collection[str]) -> bool:
+        """Whether to make actors: the first machine that joins shall not get all of them."""
+        return self._expected <= set(machines) or now > self._began + JOIN_S
+
+    def _create(self, held: _Held, machines: Iterable[Machine]) -> None:
+        """Make the actor of a process that has none."""
+        if (process := held.process) is None or held.dead:
+            return
+        selector = self._selector(process)
+        held.home = self._home(process, machines)
+        fallback = [{"label_selector": selector}] if held.home else None
+        held.actor = (
             ray.remote(Runner)
             .options(
                 name=process.name,
@@ -164,12 +177,34 @@ class RayPlacement:
                 num_cpus=process.cpus,
                 num_gpus=process.gpus,
                 max_restarts=-1,
-                label_selector=self._selector(process),
-                # hubs: a machine that is lost takes as few cells as possible with it
-                scheduling_strategy="SPREAD" if process.never_on_head else "DEFAULT",
+                label_selector=selector | ({MACHINE_LABEL: held.home} if held.home else {}),
+                fallback_strategy=fallback,
             )
             .remote(self._version, packed(process))
         )
+        held.since = time.monotonic()
+
+    def _home(self, process: Process, machines: Iterable[Machine]) -> str:
+        """Return the machine with room that has the fewest of such processes; empty: none has."""
+        alike, all_there = Counter[str](), Counter[str]()
+        cpus, gpus = defaultdict[str, float](float), defaultdict[str, float](float)
+        for held in self._held.values():
+            report = held.report
+            there = report.machine if report is not None else held.home
+            needs = held.process or report
+            if there and needs is not None and not held.dead:
+                alike[there] += needs.module == process.module
+                all_there[there] += 1
+                cpus[there] += needs.cpus
+                gpus[there] += needs.gpus
+        free = {
+            machine.label
+            for machine in machines
+            if not self._fault(process, machine.label, machine)
+            and machine.cpus - cpus[machine.label] >= process.cpus
+            and machine.gpus - gpus[machine.label] >= process.gpus
+        }
+        return min(sorted(free), key=lambda m: (alike[m], all_there[m]), default="")
 
     def _selector(self, process: Process) -> dict[str, str]:
         """Return the labels that a machine must have: no text in them may come from outside."""
@@ -186,7 +221,7 @@ class RayPlacement:
     def _ask(self) -> None:
         """Ask each actor how it is, and take the answers that have come."""
         for held in self._held.values():
-            if held.answer is None and not held.dead:
+            if held.answer is None and held.actor is not None and not held.dead:
                 held.answer = held.actor.report.remote()
         asked = {held.answer: held for held in self._held.values() if held.answer is not None}
         if not asked:
@@ -196,11 +231,11 @@ class RayPlacement:
             held, asked[answer].answer = asked[answer], None
             try:
                 report = msgspec.convert(ray.get(answer), Report)
-            except ActorUnavailableError as error:  # its machine is lost, or it starts again
-                held.error = _short(error)
+            except ActorUnavailableError:  # Ray starts it again
+                held.error = "its machine was lost, or its actor has died"
                 self._lost(held)
             except ActorDiedError as error:  # nobody starts it again
-                held.error = _short(error)
+                held.error = short(error)
                 held.dead = True
                 self._lost(held)
             else:
@@ -214,13 +249,12 @@ class RayPlacement:
             held.before += held.report.placed.restarts + 1
         held.report, held.since = None, time.monotonic()
 
-    def _refuse(self, name: str, held: _Held, report: Report) -> None:
-        """Take the process away from a machine with another version."""
+    def _refuse(self, held: _Held, report: Report) -> None:
+        """Take the process away from a machine with another version; it starts elsewhere."""
         self._refused[report.machine] = report.version
         self._kill(held)
-        if held.process is not None:
-            self._held[name] = _Held(self._create(held.process), held.process, before=held.before)
-        else:
+        held.actor = held.report = None
+        if held.process is None:  # the controller starts it again
             held.dead, held.error = True, f"machine {report.machine} has another version"
 
     def _placed(self, name: str, held: _Held, machines: Mapping[str, Machine]) -> Placed:
@@ -239,25 +273,28 @@ class RayPlacement:
 
     def _why(self, process: Process, machines: Mapping[str, Machine]) -> str:
         """Return why no machine can take a process; empty if one can."""
-        faults = []
-        for label in process.machines or tuple(machines):
-            machine = machines.get(label)
-            if machine is None:
-                faults.append(f"machine {label} has not joined")
-            elif not machine.alive:
-                faults.append(f"machine {label} is lost")
-            elif machine.version != self._version:
-                faults.append(
-                    f"machine {label} has abhinaya {machine.version}, the controller "
-                    f"{self._version}: install the same"
-                )
-            elif process.never_on_head and machine.head:
-                faults.append(f"machine {label} is the head")
-            elif process.cpus > machine.cpus or process.gpus > machine.gpus:
-                faults.append(f"machine {label} is too small")
-            else:
-                return ""
-        return "; ".join(faults) or "no machine has joined"
+        labels = process.machines or tuple(machines)
+        faults = [self._fault(process, label, machines.get(label)) for label in labels]
+        return "; ".join(faults) or "no machine has joined" if all(faults) else ""
+
+    def _fault(self, process: Process, label: str, machine: Machine | None) -> str:
+        """Return why a machine cannot take a process; empty if it can."""
+        if machine is None:
+            return f"machine {label} has not joined"
+        if not machine.alive:
+            return f"machine {label} is lost"
+        if machine.version != self._version:
+            return (
+                f"machine {label} has abhinaya {machine.version}, the controller {self._version}: "
+                "install the same"
+            )
+        if process.never_on_head and machine.head:
+            return f"machine {label} is the head"
+        if process.machines and label not in process.machines:
+            return f"machine {label} is not one of its machines"
+        if process.cpus > machine.cpus or process.gpus > machine.gpus:
+            return f"machine {label} is too small"
+        return ""
 
     def _end(self, now: float, held: _Held, stop_by: float, placed: Placed) -> Placed:
         """Return the state of an actor that was asked to stop; kill it when its child has ended."""
@@ -271,79 +308,6 @@ class RayPlacement:
         return placed
 
     def _kill(self, held: _Held) -> None:
-        if not held.dead:
-            with _speaking():
+        if held.actor is not None and not held.dead:
+            with speaking():
                 ray.kill(held.actor)
-
-
-def connect(address: str, directory: Path, node_address: str) -> None:
-    """Connect this process to Ray on this machine; its environment has the token.
-
-    Raises:
-        NetworkError: Ray does not answer.
-
-    """
-    with _speaking():
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            configure_logging=False,
-            _temp_dir=str(directory),
-            _node_ip_address=node_address,
-        )
-
-
-def make_one(
-    kind: type, namespace: str, name: str, labels: Mapping[str, str], *arguments: object
-) -> None:
-    """Make a detached actor if there is none of this name; end others of its namespace.
-
-    Raises:
-        NetworkError: Ray does not answer.
-
-    """
-    with _speaking():
-        for found in ray.util.list_named_actors(all_namespaces=True):
-            if found["namespace"] == namespace and found["name"] != name:
-                ray.kill(ray.get_actor(found["name"], namespace))
-        make: Any = ray.remote(kind).options(
-            name=name,
-            namespace=namespace,
-            get_if_exists=True,
-            lifetime="detached",
-            num_cpus=0,
-            max_restarts=-1,
-            label_selector=dict(labels),
-        )
-        ray.get(make.remote(*arguments).ready.remote(), timeout=STARTED_S)
-
-
-def leave() -> None:
-    """Let go of Ray; an actor ends, and is not started again."""
-    context = ray.get_runtime_context()
-    if context.get_actor_id() is not None:
-        ray.kill(context.current_actor)
-    ray.shutdown()
-
-
-def namespace(cluster: str) -> str:
-    """Return the first part of the namespaces of a cluster's actors."""
-    return f"abhinaya/{cluster}"
-
-
-@contextmanager
-def _speaking() -> Iterator[None]:
-    """Turn Ray's own errors into ours.
-
-    Raises:
-        NetworkError: Ray does not answer.
-
-    """
-    try:
-        yield
-    except (RayError, ConnectionError, RuntimeError) as error:
-        raise NetworkError("Ray", f"does not answer: {_short(error)}", "is the head up?") from error
-
-
-def _short(error: Exception) -> str:
-    return one_line(str(error))[:200]

@@ -82,6 +82,17 @@ def test_a_map_survives_json_and_a_wrong_one_is_refused() -> None:
             "some",
         ),
         (msgspec.json.encode({**good, "zone": "eu"}), "zone"),
+        *(
+            (msgspec.json.encode({**good, "cells": [{"name": "a", "endpoint": at}]}), "endpoint")
+            for at in (
+                "tcp://a b:5",
+                "tcp://*:5",
+                "tcp://\x1b[3m:5",
+                "http://a:5",
+                "tcp://a",
+                "ipc://",
+            )
+        ),
     ):
         with pytest.raises(NetworkError, match=why):
             decode(bad, "m")

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from cluster.one_ray import here, short_folder
 
+from abhinaya.models.command_line import version
 from abhinaya.models.errors import MissingPackageError
 from abhinaya.stream.cluster import ray_settings
 from abhinaya.stream.cluster.ray_faults import explain
@@ -17,6 +19,8 @@ from abhinaya.stream.cluster.ray_machine import RayHere
 from abhinaya.stream.cluster.ray_settings import Here
 from abhinaya.stream.commands import cluster
 from abhinaya.stream.errors import AbhinayaError
+from abhinaya.stream.run.placement import ray_actor
+from abhinaya.stream.run.placement.ray_actor import Report
 
 
 @pytest.fixture
@@ -112,6 +116,12 @@ def test_what_can_be_checked_is_checked_before_ray_starts(
     machine.token_file.unlink()
     os.chmod(machine.directory, 0o755)
     assert "open to other users" in fault(machine)
+
+
+def test_an_actor_of_another_version_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ray_actor.MACHINE, "left")
+    report = msgspec.convert(ray_actor.Runner("99.0", b"of a later form").report(), Report)
+    assert report == Report(os.getpid(), "left", version(), None)
 
 
 def test_a_path_that_leaves_no_room_for_sockets_is_refused(tmp_path: Path) -> None:

@@ -106,7 +106,11 @@ def test_no_secret_is_in_the_values_and_each_has_its_command(cluster: Cluster) -
         secret = path.read_text("utf-8").partition('secret-key = "')[2][:40]
         assert len(secret) == 40
         assert secret not in text
-    for part in ("cells/a", "cells/b", "clients/node.key_secret", "clients/operator.key_secret"):
+    for part in (
+        "cells/a",
+        "cells/b",
+        *(f"clients/{role}.key_secret" for role in ("node", "input", "reader")),
+    ):
         assert f"--from-file='{cluster.keys}/{part}'" in text
 
 

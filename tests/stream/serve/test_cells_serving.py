@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 from cells_made import Cells
 from pushed_run import demo, until
-from served import Served
+from served import PROGRAM, Served
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -83,11 +85,16 @@ def spoken(track: bytes) -> list[tuple[float, float]]:
 
 
 def test_calls_are_where_the_map_says_and_go_on_when_their_hub_dies(
-    cells: Cells, served: Served
+    cells: Cells, served: Served, short_call: Path
 ) -> None:
     until(lambda: ready(served) == {"status": "ok"}, "both cells")
     shown = served.http.get("/cells")
     assert shown.content == cells.map.read_bytes()
+    keys = ("--keys", str(cells.keys), "--key-name", "operator")
+    foreign = [str(short_call), "--name", "foreign", "--cells", str(cells.map), *keys]
+    subprocess.run([sys.executable, str(PROGRAM), "0", *foreign], check=True, capture_output=True)
+    for heard in cells.heard.values():
+        heard.discard("foreign")
     track, names = demo(SECONDS)[0], [f"c{n}" for n in range(CALLS)]
     the_map = cells.publish()
     assert len(pushes(served)) == 2
@@ -106,7 +113,10 @@ def test_calls_are_where_the_map_says_and_go_on_when_their_hub_dies(
             done.result()
     assert cells.heard["west"] == of["east"] | of["west"]
     wanted = spoken(track)
-    for row in served.http.get("/streams").json()["streams"]:
+    rows = {row["name"]: row for row in served.http.get("/streams").json()["streams"]}
+    assert rows.pop("foreign")["ended"], "a run of somebody else"
+    assert rows.keys() == of["east"] | of["west"]
+    for row in rows.values():
         events = served.http.get(f"/streams/{row['id']}/events").json()["events"]
         found = [e for e in events if e["type"] in ("verdict", "gap")]
         assert [e["segment"] for e in found] == list(range(len(wanted))), row["name"]
@@ -114,7 +124,6 @@ def test_calls_are_where_the_map_says_and_go_on_when_their_hub_dies(
         spans = [(e["start_s"], e["end_s"]) for e in found]
         assert np.allclose(spans, wanted, atol=0.001), row["name"]
         assert [e["type"] for e in events].count("stream_ended") == 1
-    assert len(served.http.get("/streams").json()["streams"]) == CALLS
     cells.publish(east="gone", west="draining")
     until(lambda: ready(served).get("missing") == ["no cell is open"], "the new map")
     with pytest.raises(InvalidStatus) as refused:

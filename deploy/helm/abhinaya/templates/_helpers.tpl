@@ -82,13 +82,15 @@ securityContext:
     - { name: keys, mountPath: /keys }
 {{- end -}}
 
-{{/* Volumes of every pod: dict root, secret, cell (its public key is added, if given) */}}
+{{/* Volumes of every pod: dict root, secrets (a list), cell (its public key is added, if given) */}}
 {{- define "abhinaya.volumes" -}}
 - name: secret
   projected:
     defaultMode: 0440
     sources:
-      - secret: { name: {{ .secret }} }
+      {{- range .secrets }}
+      - secret: { name: {{ . }} }
+      {{- end }}
       {{- with .cell }}
       - configMap:
           name: {{ include "abhinaya.name" $.root }}-cells
