@@ -92,7 +92,6 @@ class Processes:
             arguments += ["--tls-cert", given.tls_cert, "--tls-key", given.tls_key]
         if self._cluster.keys is not None:
             arguments += ["--keys", str(keys.client_keys(self._cluster.keys))]
-            arguments += ["--key-name", keys.OPERATOR]
         heads = tuple(m.label for m in self._cluster.config.machines if m.head)
         return Process(
             GATEWAY,
