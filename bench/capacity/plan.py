@@ -280,7 +280,7 @@ def _amounts(
         Amount("segments a second", _n(load.per_s), f"of {figures.speech.mean_s:.1f} s{parts}"),
         Amount("cells", _n(cells), f"{streams:,.0f} streams, {per_s:,.0f} segments a second each"),
         Amount("into hubs", _gbit(load.in_bytes), f"{_gbit(into)} each"),
-        Amount("out of hubs", _gbit(load.out_bytes), f"{_gbit(out)} each; {load.copies:g} copies"),
+        Amount("out of hubs", _gbit(load.out_bytes), f"{_gbit(out)} each; audio x {load.copies:g}"),
         Amount("memory of hubs", _mib(cells * hub_mib), f"{hub_mib:,.0f} MiB each"),
     ]  # fmt: skip
     if gpus:
