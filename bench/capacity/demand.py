@@ -75,6 +75,8 @@ class Group:
     mib: float
     formula: str
     state_bytes: float
+    asked: float = 1.0
+    """Share of the segments that it gets: less with a cascade."""
     serves: bool = False
     """Whether it is a server that the nodes of all cells ask."""
 
@@ -117,8 +119,8 @@ class Load:
     partials_per_s: float
     segment_bytes: float
     """Audio of a segment of mean length."""
-    copies: int
-    """Nodes that get the audio of a segment."""
+    copies: float
+    """Nodes that get the audio of a segment, on average."""
     hub_cores: float
     """Cores of a hub's loop, if one hub had all streams."""
     in_bytes: float
@@ -154,6 +156,7 @@ def _group(names: tuple[str, ...], config: Config, figures: Figures, gpu: str) -
     common: dict[str, Any] = {
         "services": names,
         "needs": {name: _needs(name, workers[name]) for name in names},
+        "asked": figures.cascade.asked if set(names) <= {*config.vote.cascade} else 1.0,
         "stateful": frozenset(n for n, c in zip(names, costs, strict=True) if c.state_kib),
         "mib": sum(cost.mib for cost in costs),
         "state_bytes": 1024 * sum(cost.state_kib for cost in costs),
@@ -207,7 +210,8 @@ def load_of(
     each, part_s = partials_of(config.vad, speech.lengths_s)
     partials_per_s = live_per_s * each
     quick = [g for g in groups if g.tasks and g.alone_s <= config.deadlines.provisional_s]
-    tasks, copies = sum(g.tasks for g in groups), sum(g.copies for g in groups)
+    tasks = sum(g.asked * g.tasks for g in groups)
+    copies = sum(g.asked * g.copies for g in groups)
     quick_tasks, quick_copies = sum(g.tasks for g in quick), sum(g.copies for g in quick)
     segment, part = BYTES_PER_S * speech.mean_s, BYTES_PER_S * part_s
     states = sum(g.state_bytes for g in groups)

@@ -105,6 +105,14 @@ class Targets:
 
 
 @dataclass(frozen=True, slots=True)
+class Cascade:
+    """How often the voters of `vote.cascade` are asked."""
+
+    source: str = setting(doc=SOURCE)
+    asked: float = setting(doc="share of the segments", least=0, most=1)
+
+
+@dataclass(frozen=True, slots=True)
 class Efficiency:
     """What models reach of a GPU's published figures."""
 
@@ -163,6 +171,7 @@ class Figures:
     protocols: Protocols = field(metadata={"doc": "protocols of pushed calls"})
     inputs: Inputs = field(metadata={"doc": "inputs that are read"})
     targets: Targets = field(metadata={"doc": "how full things may be"})
+    cascade: Cascade = field(metadata={"doc": "the cascade of the vote"})
     efficiency: Efficiency = field(metadata={"doc": "of GPUs"})
     machines: Mapping[str, Machine] = field(metadata={"doc": "machines `gpu` and `cpu`"})
     gpus: Mapping[str, Gpu] = field(metadata={"doc": "GPUs by name"})

@@ -115,10 +115,12 @@ def make(ask: Ask, config: Config, figures: Figures) -> Plan:
         limits.append(
             _limit(
                 ask,
-                f"{found.total} nodes of {names}",
+                f"{found.total:,} {names.replace('server', 'servers', 1)}"
+                if not found.per_cell
+                else f"{found.total:,} nodes of {names}",
                 found.use,
                 "segments wait, then the slowest voters are left out",
-                f"more nodes of {names}, or a smaller model",
+                "more of them, a smaller model, or vote.cascade",
             )
         )
     fronts, more = _fronts(ask, cells, figures)
@@ -172,7 +174,7 @@ def _hub_limits(
 def _nodes(group: Group, load: Load, cells: int, figures: Figures) -> Nodes:
     targets = figures.targets
     skew = _skew(load.streams / figures.speech.channels, cells)
-    live, files = load.live_per_s, load.files_per_s
+    live, files = load.live_per_s * group.asked, load.files_per_s * group.asked
     all_cells = (live / targets.node_use + files / targets.file_use) / group.per_s
     count = skew * all_cells / cells
     if cells > 1:
@@ -278,7 +280,7 @@ def _amounts(
         Amount("segments a second", _n(load.per_s), f"of {figures.speech.mean_s:.1f} s{parts}"),
         Amount("cells", _n(cells), f"{streams:,.0f} streams, {per_s:,.0f} segments a second each"),
         Amount("into hubs", _gbit(load.in_bytes), f"{_gbit(into)} each"),
-        Amount("out of hubs", _gbit(load.out_bytes), f"{_gbit(out)} each; {load.copies} copies"),
+        Amount("out of hubs", _gbit(load.out_bytes), f"{_gbit(out)} each; audio x {load.copies:g}"),
         Amount("memory of hubs", _mib(cells * hub_mib), f"{hub_mib:,.0f} MiB each"),
     ]  # fmt: skip
     if gpus:

@@ -100,6 +100,8 @@ def _sources(plan: Plan, config: Config, figures: Figures) -> Table:
         name: getattr(figures, name)
         for name in ("hub", "wire", "gateway", "protocols", "inputs", "targets", "efficiency")
     }
+    if config.vote.cascade:
+        used["cascade: " + ", ".join(config.vote.cascade)] = figures.cascade
     if plan.gpus:
         used |= {f"GPU {plan.ask.gpu}": figures.gpu(plan.ask.gpu)}
         used |= {"machines with GPUs": figures.machines["gpu"]}

@@ -1,6 +1,6 @@
 """Decides what the processes of a cluster shall be, and what the map of cells says. Pure.
 
-The loop (`loop.py`) calls `step` with what it sees, and carries out the actions. All is decided
+The loop (`main.py`) calls `step` with what it sees, and carries out the actions. All is decided
 from the present state, so that a new controller goes on where another one died.
 
 A cell begins when its hub answers and each service has a node: then the map says `open`. One that
@@ -25,7 +25,7 @@ from abhinaya.stream.cluster.actions import (
     View,
     Wishes,
 )
-from abhinaya.stream.cluster.config import CellConfig, Cluster
+from abhinaya.stream.cluster.config import CellConfig, Cluster, Service
 from abhinaya.stream.cluster.processes import (
     GATEWAY,
     Processes,
@@ -49,7 +49,7 @@ HUB_PATIENCE_S: Final = 5.0
 """Seconds that a hub has to exit."""
 
 
-Phase = Literal["new", "open", "draining", "closing", "gone"]
+Phase = Literal["starting", "open", "draining", "closing", "gone"]
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _Cell:
     """A cell, and what was decided about it."""
 
     name: str
-    phase: Phase = "new"
+    phase: Phase = "starting"
     endpoint: str = ""
     key: str = ""
     idle_since: float | None = None
@@ -93,12 +93,15 @@ class Controller:
         """What was placed at the step before."""
         self._tried: dict[str, float] = {}
         """When a process that was given up was seen or tried first."""
+        self._services: Mapping[str, Service] = {}
         self.change(cluster, keys)
 
     def change(self, cluster: Cluster, keys: Mapping[str, str]) -> None:
         """Go on with another version of the cluster's file."""
         self._cluster, self._keys = cluster, keys
-        self._processes, self._services = Processes(cluster), cluster.services()
+        before, self._services = self._services, cluster.services()
+        self._processes = Processes(cluster)
+        self._changed = {n for n in before if self._services.get(n) != before[n]}
         self._wanted = {cell.name: cell for cell in cluster.config.cells}
         for name in self._wanted:
             self._cells.setdefault(name, _Cell(name))
@@ -143,6 +146,7 @@ class Controller:
         self._renew_map(seen)
         self._look_for_faults(seen)
         self._before = dict(seen.placed)
+        self._changed = set()
         return actions
 
     # --- cells ------------------------------------------------------------------------------------
@@ -165,14 +169,14 @@ class Controller:
         """Keep a cell running; open it when it is complete."""
         hub = seen.placed.get(hub_name(cell.name))
         if cell.phase in ("closing", "gone"):
-            cell.phase = "new"  # it is wanted again; what was asked to stop is replaced
+            cell.phase = "starting"  # it is wanted again; what was asked to stop is replaced
         if cell.phase == "draining":
             cell.phase = "open"
         cell.idle_since = None
         yield from self._ensure(seen, self._processes.hub(config))
         if hub is not None and hub.address:
             yield from self._keep_nodes(seen, cell)
-        if cell.phase == "new" and self._complete(seen, cell, hub):
+        if cell.phase == "starting" and self._complete(seen, cell, hub):
             cell.phase = "open"
 
     def _drain(self, seen: Seen, cell: _Cell, hub: Placed | None) -> Iterator[Action]:
@@ -251,6 +255,8 @@ class Controller:
             for placed in stays:
                 if placed.hub != cell.endpoint and placed.machine:
                     yield Move(placed.name, cell.endpoint)
+                if service in self._changed and placed.stage == "waiting for room":
+                    yield Stop(placed.name, 0.0)  # it waits for what it needed before
                 yield from self._retry(seen, self._node(cell, placed.name), placed)
             for placed in sorted(stays, key=_worth)[: max(0, len(stays) - target)]:
                 yield Stop(placed.name, self._cluster.run.deadlines.task_s)
@@ -349,7 +355,7 @@ class Controller:
                 state=cell.phase if cell.phase in ("open", "draining") else "gone",
             )
             for cell in self._cells.values()
-            if cell.phase != "new" and cell.endpoint
+            if cell.phase != "starting" and cell.endpoint
         )
         before = self.cells
         if cells and (before is None or before.cells != cells):

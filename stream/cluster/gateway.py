@@ -55,7 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True)
     parser.add_argument("--cells", required=True)
     parser.add_argument("--keys", type=Path)
-    parser.add_argument("--key-name", default="")
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True)
@@ -75,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             Place(args.host, args.port, args.data, tls),
             Said(),
             cells=open_source(args.cells, os.environ),
-            keys=Keys(args.keys, args.key_name) if args.keys else None,
+            keys=Keys(args.keys, "input") if args.keys else None,
+            reader=Keys(args.keys, "reader") if args.keys else None,
             more=[Heart(stop.beat)],
         )
 

@@ -101,7 +101,10 @@ def _faults(cluster: Cluster, label: str, missing: list[str]) -> Iterator[Networ
         return
     heads = {machine.label for machine in cluster.config.machines if machine.head}
     clients = client_keys(cluster.keys)
-    pairs = [(clients, "node")] + ([(clients, OPERATOR)] if not label or label in heads else [])
+    names = ["node"]
+    if not label or label in heads:
+        names += [OPERATOR, *(("input", "reader") if cluster.config.gateway else ())]
+    pairs = [(clients, name) for name in names]
     for cell in cluster.config.cells:
         folder = cell_keys(cluster.keys, cell.name)
         if not label or (label not in heads and label in (cell.machines or (label,))):

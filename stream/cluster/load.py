@@ -23,7 +23,7 @@ from abhinaya.stream.cluster.config import (
 )
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.config import Config, workers_of
-from abhinaya.stream.settings.profile import Override, profiles, trace
+from abhinaya.stream.settings.profile import Override, trace
 
 RAY_PORTS: Final = 30
 """Least number of ports for Ray: ten of its own, and one for each process of ours on a machine."""
@@ -64,7 +64,8 @@ def parse(table: Mapping[str, Any], path: Path) -> Cluster:
         try:
             run = _profile(config, path)
         except ConfigError as error:
-            faults.add(f"profile = {config.profile!r}: {error.reason or error.subject}")
+            near_by = f", {error.remedy}" if error.remedy.endswith("?") else ""
+            faults.add(f"profile = {config.profile!r}: {error.reason}{near_by}")
         for text in _conflicts(config, run):
             faults.add(text)
     if faults.texts or run is None:
@@ -109,10 +110,10 @@ def _anchored(config: ClusterConfig, folder: Path, faults: Faults) -> ClusterCon
     if ray is not None:
         token = ray.token_file or (f"{config.keys}/ray.token" if config.keys else "")
         ray = replace(ray, token_file=at(token))
-    of_package = config.profile in profiles()
+    is_file = config.profile.endswith(".toml") or "/" in config.profile
     return replace(
         config,
-        profile=config.profile if of_package else at(config.profile),
+        profile=at(config.profile) if is_file else config.profile,
         keys=at(config.keys),
         state=at(config.state),
         gateway=gateway,
@@ -161,7 +162,7 @@ def _cells(config: ClusterConfig) -> Iterator[str]:
         if abs(one.port - other.port) < 2 and _may_meet(config, one, other):
             yield (
                 f"cells {one.name} and {other.name} use ports {one.port} and {other.port} on one "
-                "machine: a hub needs its port and the next; leave two between them"
+                "machine: a hub needs its port and the next; choose ports that are 2 apart"
             )
 
 

@@ -165,7 +165,7 @@ class Loop:
         phases = self._controller.phases()
         hubs = self._controller.hubs()
         for cell, phase in phases.items():
-            if phase not in (self._phases.get(cell), "new", "closing"):
+            if phase not in (self._phases.get(cell), "starting", "closing"):
                 where = f" at {hubs[cell][0]}" if phase == "open" else ""
                 self._say(f"cell {cell} is {phase}{where}")
         for name, text in faults.items():

@@ -92,7 +92,6 @@ class Processes:
             arguments += ["--tls-cert", given.tls_cert, "--tls-key", given.tls_key]
         if self._cluster.keys is not None:
             arguments += ["--keys", str(keys.client_keys(self._cluster.keys))]
-            arguments += ["--key-name", keys.OPERATOR]
         heads = tuple(m.label for m in self._cluster.config.machines if m.head)
         return Process(
             GATEWAY,
@@ -167,7 +166,8 @@ def _text(
         else f"a node of {named.service} waits"
     )
     who = nodes if named.service else "the hub waits"
-    setting = f"services.{named.service}.cpus" if named.service else "hub_cpus"
+    what = "gpus" if gpus > max((gpu for _, gpu in free.values()), default=0.0) else "cpus"
+    setting = f"services.{named.service}.{what}" if named.service else "hub_cpus"
     return (
         f"cell {named.cell}: {who} for room, {_amount(cpus, gpus)} {where}; free: {has or 'none'}; "
         f"add a machine, or lower {setting}"

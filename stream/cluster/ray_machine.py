@@ -238,7 +238,7 @@ def _check_address(here: Here) -> None:
     except OSError as error:
         raise ConfigError(
             f"machine {here.machine.label}",
-            f"has the address {address} in cluster.toml, which this machine has not",
+            f"has the address {address} in cluster.toml, which this machine does not have",
             "run this on the right machine, or correct the address",
         ) from error
 

@@ -243,8 +243,8 @@ def _keys(argv: Sequence[str]) -> int:
     else:
         say(
             "copy to the same path: cells/CELL to the machines where the hub of CELL may run,",
-            "clients/node.key_secret to those of nodes, clients/operator.key_secret and",
-            "cells/*/hub.key to that of the controller; no other machine needs them",
+            "clients/node.key_secret to those of nodes, clients/input.key_secret to clients.",
+            "clients/operator.key_secret and cells/*/hub.key stay with the controller",
         )
     return 0
 

@@ -67,19 +67,35 @@ TRIFLE: Final = 0.02
 
 @dataclass(slots=True)
 class _Cost:
-    """What one segment costs a service, in seconds of a node."""
+    """What one segment costs a service, in seconds of a node.
 
-    share_s: float
-    """Its share of a batch."""
+    A GPU needs hardly longer for a full batch than for one segment, and batches are full only when
+    segments wait. So times and sizes of the batches, with the line through them, say what a segment
+    costs in a full one. If all had one size, it costs what it did.
+    """
+
     batch_s: float
     measured: bool = False
+    _size: float = 1.0
+    _size_variance: float = 0.0
+    _covariance: float = 0.0
 
     def add(self, batch_s: float, size: int) -> None:
         """Add the time of a batch."""
         weight = SMOOTHING if self.measured else 1.0
-        self.share_s += weight * (batch_s / max(1, size) - self.share_s)
-        self.batch_s += weight * (batch_s - self.batch_s)
+        more_s, more = batch_s - self.batch_s, max(1, size) - self._size
+        self.batch_s += weight * more_s
+        self._size += weight * more
+        self._size_variance = (1 - weight) * (self._size_variance + weight * more * more)
+        self._covariance = (1 - weight) * (self._covariance + weight * more * more_s)
         self.measured = True
+
+    def share_s(self, full: int) -> float:
+        """Return the share of a segment in a batch of `full` segments."""
+        slope_s = mean_s = self.batch_s / self._size
+        if self._size_variance > 1e-6:
+            slope_s = min(mean_s, max(0.0, self._covariance / self._size_variance))
+        return slope_s + (self.batch_s - slope_s * self._size) / max(full, self._size)
 
 
 @dataclass(slots=True)
@@ -99,6 +115,8 @@ class Admission:
     load: float = 0.0
     """What live streams need, as a share of what the busiest process manages."""
     _costs: dict[str, _Cost] = field(default_factory=dict)
+    _full: dict[str, int] = field(default_factory=dict)
+    """By service: segments in a full batch."""
     _needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _asked: dict[str, float] = field(default_factory=dict)
     """By service of the second stage: the share of the segments that it is asked about."""
@@ -119,19 +137,20 @@ class Admission:
 
     # --- what is known ----------------------------------------------------------------------------
 
-    def declared(self, services: Iterable[Service]) -> None:
-        """Note the services of a node, and what their trials took."""
+    def declared(self, services: Iterable[Service], full: int = 1) -> None:
+        """Note the services of a node, what their trials took, and the size of a full batch."""
         for service in services:
+            self._full[service.name] = max(1, full)
             self._needs[service.name] = service.needs
             if service.kind == "vote" and not service.labels:
                 self._unlabelled.add(service.name)
             if service.trial_ms is not None:
                 trial_s = service.trial_ms / 1000
-                self._costs.setdefault(service.name, _Cost(trial_s, trial_s))
+                self._costs.setdefault(service.name, _Cost(trial_s))
 
     def measured(self, service: str, run_ms: float, batch: int) -> None:
         """Add the time of a batch of whole segments."""
-        self._costs.setdefault(service, _Cost(0.0, 0.0)).add(run_ms / 1000, batch)
+        self._costs.setdefault(service, _Cost(0.0)).add(run_ms / 1000, batch)
 
     def asked(self, services: Iterable[str], asked: bool) -> None:
         """Note whether services of the second stage were asked about a segment."""
@@ -155,8 +174,8 @@ class Admission:
         """Return the time until a service answers, after this number of tasks in its queue."""
         if service not in self._costs:
             return 0.0
-        cost = self._costs[service]
-        return before * cost.share_s / self._replicas.get(service, 1) + cost.batch_s
+        cost, full = self._costs[service], self._full.get(service, 1)
+        return before * cost.share_s(full) / self._replicas.get(service, 1) + cost.batch_s
 
     def refused(self, stream: Stream) -> frozenset[str]:
         """Return the services that a live stream does without."""
@@ -190,10 +209,12 @@ class Admission:
         self._slowest_s = self._load(1.0, processes, {})
         self.load = self._load(per_s, processes, {})
         before = bool(self.shares)
-        waiting = max(oldest_s.values(), default=0.0) >= PATIENCE * self.deadline_s
+        late = {s for s, age_s in oldest_s.items() if age_s >= PATIENCE * self.deadline_s}
+        # the busy process must be one that is waited for: a slow server is no overload of others
+        waited = {of: replicas for of, replicas in processes.items() if not late.isdisjoint(of)}
         most = 0.75 * self._aim if before else 1.0
-        busy = self._load(per_s, processes, self.shares) > most
-        self._pressed = self._pressed + 1 if waiting and busy else 0
+        busy = self._load(per_s, waited, self.shares) > most
+        self._pressed = self._pressed + 1 if busy else 0
         if self._pressed >= 2 and (not before or now - self._changed >= SETTLE_S):
             tight = self._fit(per_s, processes, self._aim)
             if before:  # never more than now; the measured times may be too hopeful
@@ -225,7 +246,8 @@ class Admission:
 
     def _cost(self, service: str) -> float:
         """Return what a segment costs a service, on average over those that it is not asked for."""
-        share_s = self._costs[service].share_s if service in self._costs else 0.0
+        full = self._full.get(service, 1)
+        share_s = self._costs[service].share_s(full) if service in self._costs else 0.0
         return share_s * self._asked.get(service, 1.0)
 
     def _load(

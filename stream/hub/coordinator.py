@@ -246,7 +246,7 @@ class Coordinator:
     def ready(self, now: float, ready: Ready) -> Node:
         """Add a node."""
         self._partials.declared(ready)
-        self.admission.declared(ready.gives)
+        self.admission.declared(ready.gives, ready.credits // 2)  # one in work, one that fills
         return self.dispatch.ready(now, ready)
 
     def invalid(self, node: Node, answer: Vote | Transcript | Failed, fault: str) -> None:

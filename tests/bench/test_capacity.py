@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,20 @@ def test_more_streams_need_no_less_and_a_limit_holds_what_is_planned(profile: st
         assert plan.cells >= before.cells
         assert plan.load.in_bytes > before.load.in_bytes
         before = plan
+
+
+def test_a_cascade_needs_its_share_of_the_servers() -> None:
+    whole, some = (
+        make(Ask(10_000, cells=10), profile_files.load("paper", {"vote.cascade": names}), FIGURES)
+        for names in ([], ["T1"])
+    )
+    before, after = (
+        plan.nodes[[n.services for n in plan.nodes].index(("server of T1",))]
+        for plan in (whole, some)
+    )
+    assert after.total == math.ceil(before.use * before.total * FIGURES.cascade.asked / 0.7)
+    assert after.total < before.total / 2
+    assert some.load.in_bytes <= whole.load.in_bytes
 
 
 def test_partials_follow_the_settings_of_the_profile() -> None:

@@ -66,7 +66,8 @@ class Cells(Protocol):
 
 
 def begin(cells: Cells, seconds: int) -> Calls:
-    """Begin calls in both cells."""
+    """Begin calls in both cells, after the end of those of a test that failed."""
+    cells.client.kill("abhinaya-stream", "--format")
     calls = Calls(cells.client, cells.profile, seconds, [*cells.options, "--realtime"])
     calls.running()
     return calls
@@ -121,8 +122,8 @@ def killed(
 def cut(cells: Cells, machine: Machine, seconds: int) -> None:
     """Cut a machine off, with all that runs there."""
     title = "client" if machine is cells.client else "machine"
-    calls = begin(cells, seconds + 30)
     with observed(cells) as notices:
+        calls = begin(cells, seconds + 30)
         machine.cut()
         time.sleep(seconds)
         machine.mend()
@@ -147,7 +148,7 @@ def observed(cells: Cells) -> Iterator[Callable[[], Counter[str]]]:
         )
 
     try:
-        until(lambda: len({each.partition("/")[0] for each in count()}) == len(logs), 20, "nodes")
+        until(lambda: len({each.partition("/")[0] for each in count()}) == len(logs), 60, "nodes")
         yield count
         assert all(process.poll() is None for _, process in begun), logs
     finally:

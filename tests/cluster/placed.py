@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -137,13 +138,18 @@ class Placed:
         ]
 
     def wait(self) -> None:
-        """Wait until both cells are open, and each has a hub and a node."""
+        """Wait until no machine is lost, both cells are open, and each has a hub and a node."""
 
         def well() -> bool:
             each = all(self.processes(cell, program) for cell in CELLS for program in (HUB, NODE))
-            return each and self.open() == set(CELLS)
+            return each and self.open() == set(CELLS) and self._machines_live()
 
         until(well, READY_S, "all is up")
+
+    def _machines_live(self) -> bool:
+        status = json.loads(self.command("status", "--json"))
+        live = [machine["label"] for machine in status["machines"] if machine["alive"]]
+        return not self.on_ray or {m.name for m in (self.head, *self.others)} <= set(live)
 
     def hub_machine(self, name: str) -> Machine:
         """Return the machine of the hub of a cell."""

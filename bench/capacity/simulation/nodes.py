@@ -98,7 +98,7 @@ class SimNode:
             self._began = None
             self.done += len(batch)
             if self._pool:
-                self._pool.asked -= len(batch)
+                self._pool.asked -= min(len(batch), self.group.batch)
             self._answer(
                 now, self.name, [a for task in batch for a in self._answers(task, batch, took_s)]
             )
@@ -109,7 +109,7 @@ class SimNode:
     def _seconds(self, batch: Sequence[Task]) -> float:
         if self._pool is None:
             return self.group.speed.seconds([to_seconds(task.end - task.start) for task in batch])
-        self._pool.asked += len(batch)
+        self._pool.asked += min(len(batch), self.group.batch)
         return -(-len(batch) // self.group.batch) * self._pool.seconds()
 
     def _answers(self, task: Task, batch: Sequence[Task], took_s: float) -> list[Answer]:

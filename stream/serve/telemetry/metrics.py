@@ -172,6 +172,11 @@ class Metrics:
             "Age of the oldest segment that a service has not answered",
             labels=["service", "cell"],
         )
+        fronts = GaugeMetricFamily(
+            "abhinaya_hub_fronts",
+            "Processes that send streams; a draining cell without one has finished its calls",
+            labels=["cell"],
+        )
         nodes = GaugeMetricFamily(
             "abhinaya_nodes",
             "Nodes of a service: ready, suspect (silent or slow), missing in an open cell",
@@ -189,6 +194,8 @@ class Metrics:
             now = "silent" if is_open and status is None else cell.state
             for state in ("open", "draining", "silent"):
                 states.add_metric([state, name], state == now)
+            if status is not None:
+                fronts.add_metric([name], len(status.fronts))
             suspects = {suspect.name for suspect in status.suspects} if status else set()
             for service, wanted in self._wanted.items():
                 if status is not None:
@@ -200,7 +207,7 @@ class Metrics:
                 counts["missing"] = max(0, wanted - len(ready)) if is_open else 0
                 for state, count in counts.items():
                     nodes.add_metric([service, state, name], count)
-        yield from (waiting, oldest, nodes, states)
+        yield from (waiting, oldest, fronts, nodes, states)
 
     def _refusals(self, cells: Sequence[Known]) -> Metric:
         refused = CounterMetricFamily(

@@ -314,6 +314,15 @@ def test_a_service_that_is_late_gets_nodes_as_long_as_there_is_room_and_the_rest
     assert world.controller.faults == {}
 
 
+def test_a_node_that_waits_takes_what_the_changed_file_says_it_needs() -> None:
+    world = World(cluster("a", more="[services.asr]\ncpus = 5\n")).pass_time(6)
+    assert world.maps == [], "no machine has five CPUs"
+    world.change(cluster("a", more="[services.asr]\ncpus = 1\n"))
+    world.pass_time(6)
+    assert world.states() == {"a": "open"}
+    assert world.nodes("a") == 1
+
+
 def test_a_fixed_number_of_nodes_is_kept_until_it_is_automatic_again() -> None:
     world = World(cluster("a", "b")).pass_time(6)
     world.controller.wishes = Wishes(scale={"asr": 2})

@@ -90,7 +90,7 @@ def test_commands_are_obeyed_and_what_happens_is_written_and_said_once(desk: Des
     desk.turn(3)
     assert set(desk.engine.placed) == {"a.hub", "a.asr.0"}
     (cell,) = desk.status().cells
-    assert (cell.name, cell.state, cell.wanted) == ("a", "new", {"asr": 1})
+    assert (cell.name, cell.state, cell.wanted) == ("a", "starting", {"asr": 1})
     desk.state.write_wishes(Wishes(scale={"asr": 2}))
     desk.turn(2)
     assert set(desk.engine.placed) == {"a.hub", "a.asr.0", "a.asr.1"}

@@ -105,7 +105,7 @@ def test_what_can_be_checked_is_checked_before_ray_starts(
         return ""
 
     folder = machine.cluster.state.parent
-    assert "this machine has not" in fault(here(folder, address="192.0.2.77"))
+    assert "this machine does not have" in fault(here(folder, address="192.0.2.77"))
     machine.token_file.parent.mkdir(mode=0o700)
     machine.token_file.write_text("open to all")
     machine.token_file.chmod(0o644)

@@ -253,7 +253,7 @@ def test_the_words_stay_while_a_voter_reads_them_and_no_stream_is_left_alone(
         now = 100.0 + second
         for number in range(segments):
             admission.arrived(now, live[number % streams])
-        remark += admission.review(now, live, processes, {"asr": LIVE_S})
+        remark += admission.review(now, live, processes, dict.fromkeys(services, LIVE_S))
     need = max(segments * sum(cost[s] for s in group) for group in groups)
     assert bool(admission.shares) == remark.startswith(OVERLOADED)
     assert not need > 1.3 or admission.shares
@@ -263,3 +263,22 @@ def test_the_words_stay_while_a_voter_reads_them_and_no_stream_is_left_alone(
         assert out != set(services)
         assert {"S1", "T2", "ST1"} - out
         assert "asr" not in out or {"T2", "ST1"} <= out
+
+
+@pytest.mark.parametrize(("a_second", "overloaded"), [(300, False), (500, True)])
+def test_a_node_whose_batches_are_not_full_is_not_overloaded(
+    a_second: int, overloaded: bool
+) -> None:
+    """10 ms a batch and 1 ms a segment: full ones of 8 pass 444 a second, those of 2 only 167."""
+    admission = Admission((), LIVE_S)
+    admission.declared([replace(fakes.service("S1"), name="S1")], full=8)
+    stream = Stream(fakes.info("s", live=True), b"front", 0, 0)
+    for size in (1, 2, 3, 2) * 10:
+        admission.measured("S1", 10 + size, size)
+    for tenth in range(200):
+        now = 100 + tenth / 10
+        for _ in range(a_second // 10):
+            admission.arrived(now, stream)
+        if not tenth % 5:
+            admission.review(now, [stream], {("S1",): 1}, {"S1": LIVE_S})
+    assert bool(admission.shares) == overloaded

@@ -32,6 +32,7 @@ def test_events_and_the_status_of_the_hub_become_metrics() -> None:
         ("abhinaya_votes_missing_total", "no transcript", "T2"): 1,
         ("abhinaya_hub_tasks_waiting", "main", "S1"): 3,
         ("abhinaya_hub_oldest_task_seconds", "main", "S1"): 1.5,
+        ("abhinaya_hub_fronts", "main"): 1,
         ("abhinaya_nodes", "main", "S1", "ready"): 1,
         ("abhinaya_nodes", "main", "T2", "suspect"): 1,
         ("abhinaya_nodes", "main", "asr", "missing"): 1,
@@ -72,11 +73,13 @@ def test_each_cell_has_its_own_queue_and_nodes() -> None:
     statuses = Statuses(lambda: CellMap(epoch=1, cells=tuple(cells)))
     metrics = Metrics(fakes.config(), statuses)
     for name in "abcd":
-        statuses.cell_status(name, status(queued={"S1": ord(name)}, refused={"full": 1}), NOW)
+        said = status(queued={"S1": ord(name)}, refused={"full": 1}, fronts=("f",) * (name == "b"))
+        statuses.cell_status(name, said, NOW)
     statuses.cell_status("c", None, NOW)
     found = values(metrics)
     waiting = {key[1:]: n for key, n in found.items() if key[0] == "abhinaya_hub_tasks_waiting"}
     assert waiting == {("a", "S1"): ord("a"), ("b", "S1"): ord("b")}
+    assert [key[1:] for key in found if key[0] == "abhinaya_hub_fronts"] == [("b",)]
     assert {key[1:] for key in found if key[0] == "abhinaya_cells"} == {
         ("a", "open"), ("b", "draining"), ("c", "silent"),
     }  # fmt: skip
