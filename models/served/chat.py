@@ -228,7 +228,7 @@ class Chat:
                 last = attempt + 1 == self.access.attempts
                 if last or self.clock() + pause >= deadline:
                     tries = f"{attempt + 1} tries" if attempt else "1 try"
-                    asked = f", asking to wait {pause:.0f} s" if error.wait_s else ""
+                    asked = f", asking to wait {pause:.4g} s" if error.wait_s else ""
                     text = f"{self._where} {error.reason}{asked} ({tries})"
                     raise ServerError(text, error.wait_s) from error
                 self.sleep(pause)
@@ -277,7 +277,7 @@ class Chat:
         return bytes(body)
 
     def _refusal(self, response: httpx2.Response, body: bytes) -> Exception:
-        status, message = response.status_code, _message(body)
+        status, message = response.status_code, _message(body, self.access.key)
         if status in _AGAIN:
             reason = "is overloaded (429)" if status == 429 else f"failed ({status}: {message})"
             return _AgainError(
@@ -343,9 +343,10 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _message(body: bytes) -> str:
-    """Return the message in an error body of any form."""
+def _message(body: bytes, key: str | None) -> str:
+    """Return the message in an error body of any form; a server may repeat the key in it."""
     text = body.decode("utf-8", "replace")
+    text = text.replace(key, "***") if key else text
     try:
         found = json.loads(text)
         for name in ("error", "message", "detail"):

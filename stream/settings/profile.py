@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +114,7 @@ def _read(profile: str) -> dict[str, Any]:
             "is neither a profile of the package nor a file",
             near_miss(profile, profiles()),
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # also a name with a NUL
         raise ConfigError(f"profile {profile!r}", f"cannot be read: {error}") from error
 
 

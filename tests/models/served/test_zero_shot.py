@@ -254,7 +254,7 @@ def test_the_published_prompt_and_its_sampling() -> None:
 
 
 def test_the_key_comes_from_the_environment_only(monkeypatch) -> None:
-    with scripted(lambda *_: Say("no", status=401)) as server:
+    with scripted(lambda *_: Say("no, Bearer secret-1", status=401)) as server:
         monkeypatch.setenv("MY_KEY", "secret-1")
         answer = voter(server, api_key_env="MY_KEY").vote(said("x"))[0]
         assert server.headers[0]["Authorization"] == "Bearer secret-1"
