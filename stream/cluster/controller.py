@@ -328,7 +328,8 @@ class Controller:
             if same or not before.incarnation or (name, before.incarnation) in view.down:
                 continue
             reason = (placed.error if placed else "") or "was stopped"
-            yield Report(named.cell, Died(name=name, reason=reason), before.stopping)
+            stopped = before.stopping or (placed is not None and placed.stopping)
+            yield Report(named.cell, Died(name=name, reason=reason), stopped)
 
     def _given_up(self, seen: Seen, cell: _Cell) -> Iterator[Report]:
         """Report to each hub the services whose every node is given up: it need not wait."""

@@ -95,7 +95,7 @@ def lines(status: ClusterStatus, now: float, runs: bool) -> Iterator[str]:
         yield f"cell {cell.name}: {cell.state}{_details(cell)}"
     for process in status.processes:
         where = f" on {process.machine}" if process.machine else ""
-        times = f", restarted {process.restarts} times" if process.restarts else ""
+        times = f", restarts {process.restarts}" if process.restarts else ""
         why = f": {process.error}" if process.error else ""
         yield f"  {process.name}: {process.stage}{where}{times}{why}"
     for fault in status.faults:

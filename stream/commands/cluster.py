@@ -206,7 +206,7 @@ def _down(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     state = _state(args.file, load(args.file))
     if not state.runs():
-        raise ProcessError(str(args.file), "has no controller that runs", "nothing is to stop")
+        raise ProcessError(str(args.file), "has no running controller", "there is nothing to stop")
     state.write_wishes(replace(state.read_wishes(), down="now" if args.now else "drain"))
     shown = ""
     while state.runs():

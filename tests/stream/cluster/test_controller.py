@@ -248,6 +248,17 @@ def test_down_now_waits_for_nobody() -> None:
     assert world.played == {}
 
 
+def test_a_node_that_stops_at_once_was_stopped_and_has_not_died() -> None:
+    world = World(cluster("a")).pass_time(6)
+    world.controller.wishes = Wishes(down="now")
+    world.step()
+    node = world.played["a.asr.0"]
+    node.placed = replace(node.placed, stage="ended", incarnation="")
+    world.step()
+    (report,) = world.reports
+    assert report.stopped
+
+
 def test_a_hub_on_another_machine_has_a_new_endpoint_and_its_nodes_follow_without_a_restart() -> (
     None
 ):
