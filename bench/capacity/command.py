@@ -68,7 +68,7 @@ def _parser() -> Parser:
 
 def _plan(options: argparse.Namespace) -> int:
     if options.streams is None and options.measure is None:
-        raise ConfigError("--streams", "is missing", "--streams 1000")
+        raise ConfigError("number of streams", "is missing", "--streams 1000")
     figures = reading.load(options.figures)
     config = load_line_up(options)
     if options.measure:

@@ -97,7 +97,7 @@ def _anchored(config: ClusterConfig, folder: Path, faults: Faults) -> ClusterCon
         try:
             return str(folder / Path(name).expanduser()) if name else ""
         except RuntimeError:
-            faults.add(f"{name!r} is not a path: this machine has no such user")
+            faults.add(f"{name!r} begins with a user that this machine does not have")
             return ""
 
     gateway = config.gateway

@@ -72,6 +72,8 @@ class Loop:
         self._faults: dict[str, str] = {}
         self._unusable: dict[str, str] = {}
         """Why what a command has written cannot be used, by file."""
+        self._unwritten: dict[str, str] = {}
+        """Why the latest status could not be written."""
         self._next_status = 0.0
         self._seen: Seen | None = None
         state.write_cluster(cluster)
@@ -88,7 +90,7 @@ class Loop:
         What fails is said, and tried again at the next turn: what runs goes on without it.
         """
         self._obey()
-        faults = dict(self._unusable)
+        faults = self._unusable | self._unwritten
         actions: list[Action] = []
         with _noting(faults, "engine"):
             self._seen = self._look(now, wall)
@@ -104,7 +106,8 @@ class Loop:
         if now >= self._next_status or self.over:
             self._next_status = now + STATUS_S
             status = status_of(self._cluster, self._controller, self._seen, self._faults, wall)
-            with _noting(self._faults, "status"):
+            self._unwritten.clear()
+            with _noting(self._unwritten, "status"):
                 self._state.write_status(status)
 
     def wait(self) -> None:

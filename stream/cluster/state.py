@@ -183,7 +183,10 @@ class State:
             return unpack(path.read_bytes(), kind)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            remedy = "name another folder as `state`, or correct its rights"
+            raise ConfigError(str(path), f"cannot be read: {error.strerror}", remedy) from error
+        except ValueError as error:
             raise ConfigError(str(path), f"cannot be read: {error}", "remove it") from error
 
     def _write(self, name: str, data: bytes) -> None:

@@ -82,7 +82,7 @@ def test_what_is_left_out_comes_from_the_profile(tmp_path: Path) -> None:
         (TWO + "[services.asr]\nmachines=['gpu']", ["unknown machine 'gpu' (known: none)"]),
         (TWO.replace("two", "Two") + "[settings.vad]\npads=1",
          ["name = 'Two' does not fit", "vad.pads is not a setting"]),
-        ("keys='~no-such-user/k'" + TWO, ["'~no-such-user/k' is not a path: this machine has no"]),
+        ("keys='~no-such-user/k'" + TWO, ["'~no-such-user/k' begins with a user that"]),
         ('profile="./a\\u0000b"\nstate="a\\u001bb"' + TWO,
          [r"'./a\x00b' is not a path", r"'a\x1bb' is not a path"]),
         (TWO + "profile='nix'", ["cells[1].profile is not a setting"]),

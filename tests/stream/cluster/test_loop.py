@@ -121,6 +121,19 @@ def test_commands_are_obeyed_and_what_happens_is_written_and_said_once(desk: Des
     assert desk.engine.closed == [True]
 
 
+def test_a_status_that_cannot_be_written_is_said_once_and_when_it_is_over(desk: Desk) -> None:
+    desk.turn()
+    in_the_way = desk.state.folder / "status.json.part"
+    in_the_way.mkdir()
+    desk.turn(4)
+    in_the_way.rmdir()
+    desk.turn(3)
+    fault, over = [t for t in desk.said if "status.json" in t]
+    assert "cannot be written" in fault
+    assert over == f"over: {fault}"
+    assert desk.status().faults == ()
+
+
 def test_another_version_of_the_file_is_taken_over_unless_it_cannot_be_used(desk: Desk) -> None:
     desk.turn(2)
     both = cluster(desk.cluster.state.parent, A + B)
