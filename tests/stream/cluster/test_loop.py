@@ -121,6 +121,16 @@ def test_commands_are_obeyed_and_what_happens_is_written_and_said_once(desk: Des
     assert desk.engine.closed == [True]
 
 
+def test_a_hub_that_dies_is_said_once(desk: Desk) -> None:
+    desk.turn(2)
+    again = replace(desk.engine.placed["a.hub"], restarts=1, error="was killed by SIGKILL")
+    desk.engine.placed["a.hub"] = again
+    desk.turn(2)
+    assert [text for text in desk.said if "a.hub" in text] == [
+        "a.hub has died: was killed by SIGKILL; it is started again"
+    ]
+
+
 def test_another_version_of_the_file_is_taken_over_unless_it_cannot_be_used(desk: Desk) -> None:
     desk.turn(2)
     both = cluster(desk.cluster.state.parent, A + B)
