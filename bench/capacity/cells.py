@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seconds", type=float, default=5.0, help="of each measurement (%(default)g)")
     add("--repeats", type=int, default=5, help="rounds (%(default)s)")
     options = arguments.parse_args(argv)
+    for option, value in (("--seconds", options.seconds), ("--repeats", options.repeats)):
+        if not 1 <= value <= 3600:
+            raise ConfigError(f"{option} {value}", "is not from 1 to 3600")
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         raise ConfigError("abhinaya bench cells", "needs two cores: each stands for a machine")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.fields import Faults, build, near
+from abhinaya.models.text import clean
 from abhinaya.models.toml import parse_toml
 from abhinaya.stream.cluster.config import (
     CellConfig,
@@ -92,7 +93,7 @@ def _anchored(config: ClusterConfig, folder: Path, faults: Faults) -> ClusterCon
     """Make the paths absolute: they are relative to the folder of the file."""
 
     def at(name: str) -> str:
-        if not name.isprintable():
+        if clean(name) != name:
             faults.add(f"{name!r} is not a path: it has characters that do not print")
         try:
             return str(folder / Path(name).expanduser()) if name else ""

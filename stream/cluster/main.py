@@ -12,11 +12,12 @@ from abhinaya.stream.cluster import keys
 from abhinaya.stream.cluster.actions import Action, Move, Report, Seen, Start, Stop
 from abhinaya.stream.cluster.config import Cluster
 from abhinaya.stream.cluster.controller import Controller
+from abhinaya.stream.cluster.processes import parse
 from abhinaya.stream.cluster.show import status_of
 from abhinaya.stream.cluster.state import State
 from abhinaya.stream.cluster.watch import Watch
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError
-from abhinaya.stream.run.placement.base import Placement
+from abhinaya.stream.run.placement.base import Placed, Placement
 
 _LOG = logging.getLogger("abhinaya.cluster")
 
@@ -121,7 +122,17 @@ class Loop:
 
     def _look(self, now: float, wall: float) -> Seen:
         placed = self._placement.look(now)
+        self._say_restarts(placed)
         return Seen(now, wall, self._placement.machines(), placed, self._watch.read(now))
+
+    def _say_restarts(self, placed: Mapping[str, Placed]) -> None:
+        """Say which hub or gateway has died; deaths of nodes are said where they are reported."""
+        before = self._seen.placed if self._seen else {}
+        for name, process in placed.items():
+            known, named = before.get(name), parse(name)
+            is_node = named is not None and bool(named.service)
+            if known is not None and process.restarts > known.restarts and not is_node:
+                self._say(f"{name} has died: {process.error}; it is started again")
 
     def _publish(self) -> None:
         """Write the map of cells if it has changed, before what has changed is done."""

@@ -181,6 +181,7 @@ def _scale(argv: Sequence[str]) -> int:
             scale.pop(service, None)
         else:
             scale[service] = count
+        say(f"{service}: {'by load' if count is None else f'{count} in each cell'}")
     state.write_wishes(replace(wishes, scale=scale))
     if not state.runs():
         say("no controller runs; it will hold from the next `up`")

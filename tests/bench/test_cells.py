@@ -6,12 +6,19 @@ import os
 
 import pytest
 
-from abhinaya.bench.capacity.cells import choice_s, measure, times
+from abhinaya.bench.capacity.cells import choice_s, main, measure, times
+from abhinaya.stream.errors import ConfigError
 
 
 def test_the_map_costs_a_call_less_than_a_millisecond() -> None:
     assert choice_s(24) < 1e-3
     assert times((2.0, 4.0, 5.7)) == pytest.approx(1.9)
+
+
+@pytest.mark.parametrize("wrong", ["--seconds=nan", "--seconds=inf", "--seconds=0", "--repeats=0"])
+def test_a_wrong_length_is_named(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="is not from 1 to 3600"):
+        main([wrong])
 
 
 @pytest.mark.processes
