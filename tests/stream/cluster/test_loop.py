@@ -121,7 +121,6 @@ def test_commands_are_obeyed_and_what_happens_is_written_and_said_once(desk: Des
     assert desk.engine.closed == [True]
 
 
-<<<<<<< HEAD
 def test_a_status_that_cannot_be_written_is_said_once_and_when_it_is_over(desk: Desk) -> None:
     desk.turn()
     in_the_way = desk.state.folder / "status.json.part"
@@ -133,7 +132,8 @@ def test_a_status_that_cannot_be_written_is_said_once_and_when_it_is_over(desk: 
     assert "cannot be written" in fault
     assert over == f"over: {fault}"
     assert desk.status().faults == ()
-=======
+
+
 def test_a_hub_that_dies_is_said_once(desk: Desk) -> None:
     desk.turn(2)
     again = replace(desk.engine.placed["a.hub"], restarts=1, error="was killed by SIGKILL")
@@ -142,7 +142,6 @@ def test_a_hub_that_dies_is_said_once(desk: Desk) -> None:
     assert [text for text in desk.said if "a.hub" in text] == [
         "a.hub has died: was killed by SIGKILL; it is started again"
     ]
->>>>>>> main
 
 
 def test_another_version_of_the_file_is_taken_over_unless_it_cannot_be_used(desk: Desk) -> None:
