@@ -132,7 +132,8 @@ class Loop:
             known, named = before.get(name), parse(name)
             is_node = named is not None and bool(named.service)
             if known is not None and process.restarts > known.restarts and not is_node:
-                self._say(f"{name} has died: {process.error}; it is started again")
+                reason = process.error.removeprefix(f"{name}: ")
+                self._say(f"{name} has died: {reason}; it is started again")
 
     def _publish(self) -> None:
         """Write the map of cells if it has changed, before what has changed is done."""

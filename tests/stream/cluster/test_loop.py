@@ -136,7 +136,8 @@ def test_a_status_that_cannot_be_written_is_said_once_and_when_it_is_over(desk: 
 
 def test_a_hub_that_dies_is_said_once(desk: Desk) -> None:
     desk.turn(2)
-    again = replace(desk.engine.placed["a.hub"], restarts=1, error="was killed by SIGKILL")
+    error = "a.hub: was killed by SIGKILL"
+    again = replace(desk.engine.placed["a.hub"], restarts=1, error=error)
     desk.engine.placed["a.hub"] = again
     desk.turn(2)
     assert [text for text in desk.said if "a.hub" in text] == [
