@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.cluster import keys
 from abhinaya.stream.cluster.actions import Action, Move, Report, Seen, Start, Stop
 from abhinaya.stream.cluster.config import Cluster
@@ -53,7 +54,7 @@ def run(
         loop = Loop(cluster, placement, state, say)
         try:
             while not loop.over and not stopped():
-                loop.turn(time.monotonic(), time.time())
+                loop.turn(time.monotonic(), unix_time())
                 loop.wait()
         finally:
             loop.close()

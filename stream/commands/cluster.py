@@ -16,6 +16,7 @@ import msgspec
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import near_miss
 from abhinaya.models.text import say
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.cluster import keys, ray_up, show
 from abhinaya.stream.cluster import main as loop
 from abhinaya.stream.cluster.config import Cluster, ClusterConfig
@@ -160,7 +161,7 @@ def _status(argv: Sequence[str]) -> int:
     if args.json:
         print(msgspec.json.encode(status).decode())
     else:
-        say(*show.lines(status, time.time(), state.runs()))
+        say(*show.lines(status, unix_time(), state.runs()))
     return 0
 
 

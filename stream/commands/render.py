@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import near_miss
 from abhinaya.models.text import one_line
 from abhinaya.models.toml import inline
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.cluster.config import Cluster, Service
 from abhinaya.stream.cluster.keys import cell_keys, client_keys, public_key
 from abhinaya.stream.cluster.load import leaves, load
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
     # seconds since 1970 grow with each call, as the number of a map must
-    print(helm_values(load(args.file), int(time.time()), args.drain), end="")
+    print(helm_values(load(args.file), int(unix_time()), args.drain), end="")
     return 0
 
 

@@ -210,7 +210,7 @@ class Broker:
             self._streams.forget(run)
         elif run.done and absent_s > self._config.supervise.silent_s:
             self._streams.forget(run)
-        else:
+        elif run.recorder is not None:  # without one, the run itself is left
             self._streams.forget_left(now, run, self._config.supervise.forget_s)
 
     def drain_nodes(self) -> list[Outgoing]:

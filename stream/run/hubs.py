@@ -236,7 +236,7 @@ class Hubs:
                 self.follow.cells = newer
             except NetworkError as error:
                 fault = str(error)
-        if fault and not self._fault_of_map:
+        if fault and fault != self._fault_of_map:
             self._warn(fault)
         self._fault_of_map = fault
 
