@@ -32,6 +32,9 @@ from abhinaya.stream.wire.messages import Activity, Event, FrontDown, Status
 RETRY_S: Final = 10.0
 """After so long a hub that has refused the run is asked again."""
 
+SHOWN: Final = 5
+"""Hubs that do not answer which an error names."""
+
 
 class Link:
     """The connection of a run to the hub of one cell."""
@@ -61,6 +64,11 @@ class Link:
         if self.fault:
             self.silence_s = math.inf
         self.state = self._watch.look(self.silence_s)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the hub did not answer at the last look."""
+        return self.state in (Hub.LOST, Hub.AWAY)
 
     @property
     def name(self) -> str:
@@ -106,6 +114,8 @@ class Hubs:
         self._fault_of_map = ""
         self._ever = False
         """Whether a hub has ever answered."""
+        self._answered_at = time.monotonic()
+        """When a hub has answered last, or none was in use."""
         self._refusals: dict[str, str] = {}
         """By cell: the last reason of a hub that refuses this run, which is shown once."""
         self._connect(time.monotonic())
@@ -190,8 +200,7 @@ class Hubs:
     @property
     def answering(self) -> set[str]:
         """Names of the cells in use whose hubs answer."""
-        well = (Hub.ANSWERS, Hub.BACK)
-        return {name for name, link in self._links.items() if link.state in well}
+        return {name for name, link in self._links.items() if not link.silent}
 
     def close(self) -> None:
         """Confirm the written events and close all links."""
@@ -212,7 +221,11 @@ class Hubs:
         well = self._well(now)
         for name, link in self._links.items():
             link.look(now, well & set(self.follow.fronts_of(name)))
-        self._give_up()
+        if not self._links or any(
+            k.recorder.answered and not k.silent for k in self._links.values()
+        ):
+            self._answered_at = now
+        self._give_up(now)
         for link in self._links.values():
             self._report(link)
         lost = {name for name, link in self._links.items() if name and self._is_lost(link)}
@@ -290,18 +303,23 @@ class Hubs:
                 self._links[name] = Link(cell, recorder, self._config.silent_s)
                 self._poller.register(recorder.socket, zmq.POLLIN)
 
-    def _give_up(self) -> None:
+    def _give_up(self, now: float) -> None:
         """Raise an error if no hub is left to wait for."""
         links, wait_s = list(self._links.values()), self._config.hub_wait_s
         untried = {c.name for c in self.follow.cells.cells if c.state == "open"} - set(self._links)
         silence_s = min((link.silence_s for link in links), default=0.0)
         # a hub at a new place, or with a new key, is waited for too
         self._ever |= any(link.recorder.answered for link in links)
-        if untried or not is_hopeless(silence_s, self._ever, self._config.silent_s, wait_s):
+        hopeless = is_hopeless(silence_s, self._ever, self._config.silent_s, wait_s)
+        # many cells that do not answer are not tried one after the other without an end
+        patient = now - self._answered_at <= self._config.silent_s + wait_s
+        if patient and (untried or not hopeless):
             return
         errors = {k.name: k.fault or k.recorder.unreachable(k.cell.endpoint, wait_s) for k in links}
         *_, (_, last) = errors.items()
         if len(errors) == 1:
             raise last
-        reasons = "; ".join(f"{name}: {error.reason}" for name, error in errors.items())
-        raise NetworkError("cells", f"none answers: {reasons}", last.remedy)
+        reasons = [f"{name}: {error.reason}" for name, error in errors.items()]
+        more = f" and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+        text = "; ".join(reasons[:SHOWN]) + more
+        raise NetworkError("cells", f"none answers: {text}", last.remedy)
