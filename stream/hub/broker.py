@@ -147,8 +147,7 @@ class Broker:
     def unreachable(self, now: float, peer: bytes) -> list[Outgoing]:
         """Handle a failed send: drop the peer."""
         self._publisher.drop(peer)
-        node = self._nodes.get(peer)
-        if node is not None:
+        if (node := self._nodes.get(peer)) is not None:
             self._coordinator.dispatch.node_down(node.name, "is not reachable")
         return self._flush(now)
 
@@ -211,7 +210,8 @@ class Broker:
         elif run.done and absent_s > self._config.supervise.silent_s:
             self._streams.forget(run)
         elif run.recorder is not None:  # without one, the run itself is left
-            self._streams.forget_left(now, run, self._config.supervise.forget_s)
+            for left in self._streams.forget_left(now, run, self._config.supervise.forget_s):
+                self._coordinator.forget(left)
 
     def drain_nodes(self) -> list[Outgoing]:
         """Return the messages that ask the nodes of this run to exit; others outlive the hub."""

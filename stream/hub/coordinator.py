@@ -161,9 +161,14 @@ class Coordinator:
         for record in self.segments.of(stream):
             if record.item.final:
                 self._aggregator.shed(record, reason)
+        self.forget(stream)
+        self.end(now, stream, reason)
+
+    def forget(self, stream: Stream) -> None:
+        """Drop what is left of a stream that has gone: its partial."""
+        for record in self.segments.of(stream):
             self._partials.end(record)
             self._drop(record)
-        self.end(now, stream, reason)
 
     def end(self, now: float, stream: Stream, reason: str, reached: int = 0) -> None:
         """End a stream in place of its front; from its last item to `reached` there is a gap."""

@@ -298,8 +298,8 @@ class Streams:
         if len(run.over) > MAX_OVER:
             del run.over[next(iter(run.over))]
 
-    def forget_left(self, now: float, run: Run, after_s: float) -> None:
-        """Forget the streams whose front went to another hub: it has been away for so long.
+    def forget_left(self, now: float, run: Run, after_s: float) -> Iterator[Stream]:
+        """Forget, and yield, the streams whose front went to another hub: it is away for so long.
 
         If it comes back, it says how far they are written, as to a hub that was restarted.
         """
@@ -310,6 +310,7 @@ class Streams:
             written = not stream.ended and stream.acknowledged == stream.next_sequence
             if written and now - stream.present > after_s:
                 del run.streams[name]
+                yield stream
 
     def forget(self, run: Run) -> None:
         """Forget a run and its fronts."""

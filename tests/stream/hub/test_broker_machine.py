@@ -678,6 +678,16 @@ class World(RuleBasedStateMachine):
         return over and front.outbox is not None and front.outbox.empty
 
 
+def test_a_partial_of_a_run_that_has_vanished_goes_too() -> None:
+    """Found by the machine: the stream was forgotten, and its partial stayed at the hub."""
+    world = World()
+    world.run_is_away_for_so_long_that_the_hub_forgets_it(place="right")
+    world.go_on_speaking(stream="left/file", count=1)
+    world.run_vanishes_and_another_begins(place="left", recorder_first=False)
+    world.time_passes(seconds=1000.0)
+    world.teardown()
+
+
 TestWorld = World.TestCase
 TestWorld.settings = settings(
     max_examples=200,
