@@ -56,7 +56,7 @@ WIRE_LINES = 703
 MAX_FILES = 20
 """In a folder."""
 
-MAX_PRODUCT_LINES = 73_891
+MAX_PRODUCT_LINES = 73_881
 MAX_PRODUCT_FILES = 484
 MAX_TRAIN_LINES = 10_000
 """Lowered whenever the product has become smaller; the aim is 31,000 lines in 230 files."""

@@ -75,7 +75,7 @@ def free_port() -> int:
     """Return a port of the loopback interface that is free, and the next one too.
 
     Raises:
-        NetworkError: there is none.
+        NetworkError: no such port was found.
 
     """
     for _ in range(100):

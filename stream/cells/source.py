@@ -98,7 +98,7 @@ class _Latest:
 
 
 class FileCells:
-    """A map in a file; whoever writes it must rename a finished one.
+    """A map in a file. A program that changes it writes a new file and renames it.
 
     Raises:
         NetworkError: the file cannot be read, or is not a map.

@@ -239,7 +239,7 @@ def _ray(ray: RayConfig) -> Iterator[str]:
     ip = _ip(host.strip("[]"))
     if host and not host.startswith("rediss://") and (ip is None or not ip.is_loopback):
         yield (
-            f"ray.redis = {ray.redis!r} is open to the network: whoever reaches it can run code on "
+            f"ray.redis = {ray.redis!r} is open to the network: a program there could run code on "
             "all machines; use an address of loopback, or rediss:// with certificates"
         )
     if ray.redis and not host:

@@ -17,7 +17,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -45,6 +45,28 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 STEADY_S: Final = 60.0
 """Ray that has run so long starts again without a pause."""
+
+
+def run_logged(here: Here, command: Sequence[str], log: Path, within_s: float) -> int:
+    """Run a command with Ray's settings until it ends; return its exit code.
+
+    One that takes longer than `within_s` is killed. What it prints goes to `log`.
+    """
+    with log.open("w") as out:
+        try:
+            return subprocess.run(  # noqa: S603 - Ray, or our own module
+                command,
+                env=ray_settings.environment(here, os.environ),
+                cwd=here.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                timeout=within_s,
+                start_new_session=True,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
 
 
 class RayHere:
@@ -114,22 +136,7 @@ class RayHere:
                 f"run `abhinaya cluster up` on machine {here.head.label}, and let the firewall "
                 "pass Ray's ports",
             )
-        with self.log.open("w") as log:
-            try:
-                ended = subprocess.run(  # noqa: S603 - Ray of our own environment
-                    ray_settings.command(here),
-                    env=ray_settings.environment(here, os.environ),
-                    cwd=here.directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    timeout=START_S,
-                    start_new_session=True,
-                    check=False,
-                )
-                code = ended.returncode
-            except subprocess.TimeoutExpired:
-                code = -signal.SIGKILL
+        code = run_logged(here, ray_settings.command(here), self.log, START_S)
         found = dict(self.processes())
         if code or "raylet" not in found.values():
             self.stop()
@@ -244,7 +251,7 @@ def _check_address(here: Here) -> None:
 
 
 def _make_private(directory: Path) -> None:
-    """Make Ray's folder: whoever reaches the sockets in it may run code."""
+    """Make Ray's folder. A user who can open the sockets in it can run code."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = directory.stat()

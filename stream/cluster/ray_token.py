@@ -1,4 +1,4 @@
-"""Ray's token: a file that every machine of the cluster has. Whoever has it may run code there."""
+"""Ray's token: a file on every machine of the cluster. Its owner can run code there."""
 
 from __future__ import annotations
 

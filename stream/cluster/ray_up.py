@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -11,7 +9,7 @@ from typing import Final
 from abhinaya.models.command_line import version
 from abhinaya.stream.cluster import ray_settings
 from abhinaya.stream.cluster.config import Cluster
-from abhinaya.stream.cluster.ray_machine import RayHere, keep
+from abhinaya.stream.cluster.ray_machine import RayHere, keep, run_logged
 from abhinaya.stream.cluster.ray_settings import Here
 from abhinaya.stream.cluster.state import State
 from abhinaya.stream.errors import ProcessError
@@ -68,21 +66,6 @@ def _start_controller(here: Here) -> None:
     log = here.directory / f"{CONTROLLER}.log"
     command = [sys.executable, "-P", "-m", "abhinaya.stream.cluster.ray_controller"]
     command += ["--state", str(here.cluster.state), "--machine", here.machine.label]
-    with log.open("w") as out:
-        try:
-            code = subprocess.run(  # noqa: S603 - our own module
-                command,
-                env=ray_settings.environment(here, os.environ),
-                cwd=here.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                timeout=STARTS_S,
-                start_new_session=True,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            code = -1
-    if code:
+    if run_logged(here, command, log, STARTS_S):
         report = read_exit_report(here.directory, CONTROLLER)
         raise report or ProcessError("the controller", "does not start", f"see {log}")
